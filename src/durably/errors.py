@@ -5,6 +5,8 @@ The tree, with the built-in types that each error also is::
     DurablyError
     ├── UsageError                      the program asks for something that cannot be
     │   ├── DeclarationError            a decorator was given something it cannot use (ValueError)
+    │   │   ├── GeneratorFunctionError  a generator function (NotImplementedError)
+    │   │   └── AnnotationError         an annotation that says too little (TypeError)
     │   ├── ConfigError                 a bad argument or config entry of one invocation (ValueError)
     │   │   └── EmptyInputError         ``invoke(None)`` with nothing to resume
     │   ├── OutsideRunError             a call made where no run is under way (RuntimeError)
@@ -33,7 +35,8 @@ The tree, with the built-in types that each error also is::
     └── GraphDrained                    the run stopped because a drain was requested
 
     GraphBubbleUp (BaseException)       what travels through a body to stop it; user code lets it pass
-    └── GraphInterrupt                  a question has been asked
+    ├── GraphInterrupt                  a question has been asked
+    └── Stop                            the attempt has to end, for the reason it carries
 
     ReplayWarning (UserWarning)         as NonDeterminismError, where the workflow goes on
 """
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyAnswered",
     "AmbiguousAnswerError",
+    "AnnotationError",
     "BlockingError",
     "ConfigError",
     "DatabaseLocked",
@@ -59,6 +63,7 @@ __all__ = [
     "EmptyInputError",
     "EncodeError",
     "ForeignDatabase",
+    "GeneratorFunctionError",
     "GraphBubbleUp",
     "GraphDrained",
     "GraphInterrupt",
@@ -71,6 +76,7 @@ __all__ = [
     "OutsideRunError",
     "ReplayError",
     "ReplayWarning",
+    "Stop",
     "StorageError",
     "Superseded",
     "TaskFailed",
@@ -93,6 +99,14 @@ class UsageError(DurablyError):
 
 class DeclarationError(UsageError, ValueError):
     """A decorator was given something it cannot use."""
+
+
+class GeneratorFunctionError(DeclarationError, NotImplementedError):
+    """A generator function was marked as an entrypoint or a task."""
+
+
+class AnnotationError(DeclarationError, TypeError):
+    """An annotation says too little, such as ``entrypoint.final[int]``."""
 
 
 class ConfigError(UsageError, ValueError):
@@ -235,6 +249,14 @@ class GraphInterrupt(GraphBubbleUp):
         """The open questions."""
         questions: tuple[Interrupt[Any], ...] = self.args[0]
         return questions
+
+
+class Stop(GraphBubbleUp):
+    """The attempt has to end. Whoever invoked the workflow gets ``reason``."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ReplayWarning(UserWarning):

@@ -1,0 +1,38 @@
+"""Ordinary Python functions, made durable: recorded, resumable, able to wait for people.
+
+>>> from durably import InMemorySaver, entrypoint, task
+>>> @task
+... def double(x: int) -> int:
+...     return 2 * x
+>>> @entrypoint(checkpointer=InMemorySaver())
+... def quadruple(x: int) -> int:
+...     return double(double(x).result()).result()
+>>> quadruple.invoke(4, thread_id="1")
+16
+"""
+
+from .checkpoint.memory import InMemorySaver
+from .config import get_config, get_store, get_stream_writer
+from .func import Task, entrypoint, task
+from .runtime import Runtime, get_runtime
+from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
+from .workflow import Workflow
+
+__all__ = [
+    "CachePolicy",
+    "Command",
+    "InMemorySaver",
+    "Interrupt",
+    "RetryPolicy",
+    "Runtime",
+    "Task",
+    "TimeoutPolicy",
+    "Workflow",
+    "entrypoint",
+    "get_config",
+    "get_runtime",
+    "get_store",
+    "get_stream_writer",
+    "interrupt",
+    "task",
+]

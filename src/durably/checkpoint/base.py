@@ -1,0 +1,220 @@
+"""The contract between the engine and a database.
+
+A backend stores three kinds of rows and decides nothing. *Threads* say which run is the current one, who holds it and
+under which fence. *Runs* say what was asked for and how it ended. *Chunks* are pieces of a run's journal: encoded records
+whose content is the engine's business. What a run's start or end means is written once, in `durably.engine.lifecycle`,
+as functions of a `Transaction`; so a backend is a handful of statements, and all backends behave alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from ..serde import Serializer
+
+__all__ = [
+    "BaseCheckpointer",
+    "Busy",
+    "Chunk",
+    "Opened",
+    "OwnerRow",
+    "RunRow",
+    "Status",
+    "ThreadRow",
+    "Transaction",
+    "Work",
+]
+
+Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned"]
+"""How a run stands. ``asked``, ``failed``, ``stopped`` and, where its process died, ``running`` can be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRow:
+    """A thread: its current run, and who may write.
+
+    Args:
+        no: the backend's number for it, 0 before it is stored.
+        thread_id: the user's name for it.
+        fence: counts the attempts that have held the thread; a write carries it and is refused when it is stale.
+        run_no: the thread's current or latest run, 0 where there is none.
+        head_no: the run whose ``saved`` value is the thread's ``previous``, 0 where there is none.
+        owner: the process that holds the thread, empty when nobody does.
+        since: when it was taken, in seconds since the epoch.
+    """
+
+    no: int
+    thread_id: str
+    fence: int = 0
+    run_no: int = 0
+    head_no: int = 0
+    owner: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run: what was asked for, and how it stands.
+
+    Args:
+        no: the backend's number for it, 0 before it is stored.
+        run_id: its name, sortable by time.
+        thread_no: the thread it is on.
+        workflow: the name of the workflow that runs it.
+        status: see `Status`.
+        attempt: how many attempts have begun.
+        created_at: seconds since the epoch; likewise ``updated_at``.
+        parent: the checkpoint it started from, empty for a thread's first run.
+        head: the encoded circumstances (durability, tags, metadata, ...).
+        input: the encoded input.
+        outcome: the encoded end (value, error, what to try again), None while it runs.
+        saved: the encoded value that the thread's next run sees as ``previous``, None until there is one.
+    """
+
+    no: int
+    run_id: str
+    thread_no: int
+    workflow: str
+    status: Status
+    attempt: int
+    created_at: float
+    updated_at: float
+    parent: str
+    head: bytes
+    input: bytes
+    outcome: bytes | None = None
+    saved: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRow:
+    """A process that holds threads.
+
+    Args:
+        owner: its name.
+        host: what identifies the process to its operating system.
+        until: when its lease ends, in seconds since the epoch.
+    """
+
+    owner: str
+    host: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A thread as one read finds it.
+
+    Args:
+        thread: None where the thread has never been written.
+        run: its current run, if it has one.
+        saved: the stored value of ``previous``, if there is one.
+    """
+
+    thread: ThreadRow | None = None
+    run: RunRow | None = None
+    saved: tuple[str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some records of one run, to be appended to its journal if the fence still holds."""
+
+    thread_no: int
+    fence: int
+    run_no: int
+    data: bytes
+
+
+class Transaction(Protocol):
+    """What can be read and written inside one transaction. It decides nothing and checks nothing but the fence."""
+
+    def open(self, thread_id: str) -> Opened:
+        """The thread, its current run and its ``previous``, in one read."""
+
+    def records(self, run_no: int) -> list[bytes]:
+        """The chunks of a run's journal, in the order they were written."""
+
+    def put_thread(self, row: ThreadRow) -> ThreadRow:
+        """Insert or replace a thread; returns it with its number."""
+
+    def put_run(self, row: RunRow) -> RunRow:
+        """Insert or replace a run; returns it with its number."""
+
+    def append(self, chunk: Chunk) -> bool:
+        """Append to a journal; False, and nothing written, when the fence is stale."""
+
+    def fence(self, thread_no: int) -> int:
+        """The fence that holds the thread now; 0 where there is no such thread."""
+
+    def owner(self, owner: str) -> OwnerRow | None:
+        """The process of that name."""
+
+    def put_owner(self, row: OwnerRow) -> None:
+        """Insert or replace a process."""
+
+
+Work: TypeAlias = Callable[[Transaction], Any]
+"""Reads, decides and writes. It raises before its first write, or not at all."""
+
+
+class Busy(Exception):
+    """The database is locked by somebody else at this moment; nothing was written. The engine waits and tries again."""
+
+
+class BaseCheckpointer(ABC):
+    """A database of threads, runs and journals. Safe to use from many threads at once.
+
+    Attributes:
+        inline: whether a call is so short that an event loop may make it itself.
+        patience: for how many seconds a locked database is tried again.
+        serde: turns values into bytes and back.
+        committer: the engine's queue of writes to this database; backends leave it alone.
+    """
+
+    inline: ClassVar[bool] = True
+    patience: float = 30.0
+    serde: Serializer
+    committer: Any = None
+
+    @abstractmethod
+    def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
+        """Do all of ``works`` in one transaction.
+
+        Args:
+            works: in order; each sees what those before it wrote.
+            durable: whether the transaction must survive a power cut when this returns.
+
+        Returns:
+            For each work what it returned, or the `DurablyError` it raised; such an error leaves the others alone.
+
+        Raises:
+            Busy: the database is locked; nothing was written.
+            StorageError: nothing was written.
+        """
+
+    def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
+        """Append to several journals in one transaction; for each, whether its fence still held."""
+        return self.transact([_appending(chunk) for chunk in chunks], durable=durable)
+
+    def close(self) -> None:
+        """Give back what the backend holds open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _appending(chunk: Chunk) -> Work:
+    return lambda transaction: transaction.append(chunk)

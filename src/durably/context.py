@@ -1,0 +1,50 @@
+"""The one context variable: which scope of which run does this code belong to.
+
+Everything that user code reaches without naming it (`interrupt`, `get_config`, a task call) asks here. The engine sets
+the variable inside the context copied for each body, so it needs no reset and follows ``asyncio`` tasks and threads that
+carry their context.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from .errors import OutsideRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .runtime import Runtime
+
+__all__ = ["Place", "current", "here"]
+
+
+class Place(Protocol):
+    """What the words of the user's vocabulary need to know about the scope they are spoken in."""
+
+    def ask(self, value: Any, response_schema: Any) -> Any:
+        """Put a question, or return its recorded answer."""
+
+    def config(self) -> Mapping[str, Any]:
+        """The config of the body under way."""
+
+    def runtime(self) -> Runtime[Any]:
+        """The runtime of the body under way."""
+
+
+current: ContextVar[Place | None] = ContextVar("durably_scope", default=None)
+
+
+def here(what: str) -> Place:
+    """The current scope; raises `OutsideRunError` saying that ``what`` needs one."""
+    place = current.get()
+    return place if place is not None else _outside(what)
+
+
+def _outside(what: str) -> NoReturn:
+    raise OutsideRunError(
+        f"{what} was called outside a run. Call it from a function marked @entrypoint, or from a task such a function "
+        "called. In a thread you started yourself the run is not known either: start it with asyncio.to_thread, with "
+        "contextvars.copy_context().run, or wrap the function in durably.in_context."
+    )

@@ -1,0 +1,246 @@
+"""One attempt from the first read to the last write: admit, perform, settle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from logging import getLogger
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DurablyError, EncodeError, GraphInterrupt, Stop, Superseded
+from ..serde import TypedSerializer, encode_exception
+from ..types import MISSING, Interrupt
+from .call import Env, TaskFuture
+from .commit import Committer, Log
+from .failures import tried_again
+from .function import Final, Function
+from .identity import new_run_id
+from .journal import Journal
+from .lifecycle import Admitted, Ending, Head, Outcome, Request, admit, run_place, settle
+from .loops import LoopHost
+from .options import Options
+from .owner import Owner
+from .perform import perform
+from .run import Leash, Run
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from ..checkpoint.base import BaseCheckpointer
+
+__all__ = ["Asked", "Invocation", "attempt"]
+
+PLAIN = TypedSerializer()
+logger = getLogger("durably")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Everything that one invocation of a workflow consists of.
+
+    Args:
+        function: the workflow's.
+        checkpointer: where its runs are stored, if anywhere.
+        strict: whether replay refuses differences.
+        options: what the caller asked for.
+        env: what its body sees; ``previous`` is filled in when it is known.
+        kind: ``input``, ``resume`` or ``answer``.
+        value: the input or the answer.
+        leash: stops the attempt from outside.
+    """
+
+    function: Function
+    checkpointer: BaseCheckpointer | None
+    strict: bool
+    options: Options
+    env: Env
+    kind: str
+    value: Any
+    leash: Leash
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An attempt that ended with questions instead of a value."""
+
+    questions: tuple[Interrupt[Any], ...]
+
+
+def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
+    """Run a workflow once.
+
+    Args:
+        invocation: what to run.
+        host: the event loop for its async bodies, None for the library's own.
+
+    Returns:
+        What the workflow returned, or `Asked`.
+
+    Raises:
+        BaseException: whatever ended the attempt.
+    """
+    if invocation.checkpointer is None:
+        run = Run(new_run_id(), invocation.options, journal=Journal(), log=None, serde=PLAIN, host=host)
+        result = yield from _performed(run, invocation, invocation.value, invocation.env, host)
+    else:
+        result = yield from _recorded(invocation, invocation.checkpointer, host)
+    value = result.value if isinstance(result, Final) else result
+    _emit_end(invocation, value)
+    return value
+
+
+def _performed(run: Run, invocation: Invocation, value: Any, env: Env, host: LoopHost | None) -> Steps[Any]:
+    """Run the body to its end: a value, a `Final`, `Asked`, or an exception."""
+    root = run.root(invocation.function, value, env)
+    invocation.leash.attach(run, root)
+    with _branches(host):
+        yield from perform(root)
+    for call in run.failed:
+        if not call.seen:
+            logger.error("%s failed, and nobody asked for its result", call.describe(), exc_info=call.failed)
+    if root.cancelled():
+        raise asyncio.CancelledError
+    error = root.failed
+    if isinstance(error, GraphInterrupt):
+        return Asked(tuple(run.questions.values()))
+    if isinstance(error, Stop):
+        raise error.reason
+    if error is not None:
+        raise error
+    return root.result()
+
+
+@contextmanager
+def _branches(host: LoopHost | None) -> Iterator[None]:
+    """While a run lives on a loop, asyncio tasks started in its bodies are branches."""
+    if host is None:
+        yield
+        return
+    host.enter()
+    try:
+        yield
+    finally:
+        host.leave()
+
+
+def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: LoopHost | None) -> Steps[Any]:
+    committer = Committer.of(checkpointer)
+    owner = Owner.of(committer)
+    durable = invocation.options.durability == "sync"
+    admission = admit(_request(invocation, checkpointer), owner, checkpointer.serde)
+    admitted: Admitted = yield from committer.perform(admission, durable=durable)
+    fence = (admitted.thread.no, admitted.thread.fence)
+    owner.began(*fence)
+    try:
+        return (yield from _held(invocation, checkpointer, admitted, host))
+    finally:
+        owner.ended(*fence)
+
+
+def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
+    options, function = invocation.options, invocation.function
+    assert options.thread_id is not None
+    run_id, data = new_run_id(), b""
+    if invocation.kind == "input":
+        place = run_place(run_id, "input")
+        data = _encoded(checkpointer, invocation.value, place, f"the input of workflow {function.name!r}")
+    return Request(
+        workflow=function.name,
+        thread_id=options.thread_id,
+        kind=invocation.kind,
+        answer=invocation.value,
+        run_id=run_id,
+        input=data,
+        head=Head(options.durability),
+    )
+
+
+def _encoded(checkpointer: BaseCheckpointer, value: Any, place: bytes, what: str) -> bytes:
+    try:
+        return checkpointer.serde.dumps(value, place)
+    except EncodeError as error:
+        raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
+
+
+def _held(
+    invocation: Invocation, checkpointer: BaseCheckpointer, admitted: Admitted, host: LoopHost | None
+) -> Steps[Any]:
+    """The part of an attempt during which it holds its thread."""
+    options, thread, row = invocation.options, admitted.thread, admitted.run
+    committer = Committer.of(checkpointer)
+    log = Log(committer, (thread.no, thread.fence, row.no), options.durability)
+    run = Run(
+        row.run_id,
+        options,
+        journal=Journal(admitted.records, strict=invocation.strict),
+        log=log,
+        serde=checkpointer.serde,
+        host=host,
+    )
+    durable = options.durability == "sync"
+    try:
+        env = replace(invocation.env, previous=_previous(admitted, checkpointer))
+        value = _input(invocation, admitted, checkpointer)
+        result = yield from _performed(run, invocation, value, env, host)
+        ending = _ended(result, invocation, run, checkpointer)
+    except (GeneratorExit, Superseded):
+        raise  # nobody is left to wait for a write, or nothing may be written
+    except BaseException as error:
+        try:
+            yield from _settle(committer, log, admitted, _failed(error, run), durable=durable)
+        except DurablyError as trouble:
+            error.add_note(f"Moreover the end of the run could not be recorded: {trouble}")
+        raise
+    yield from _settle(committer, log, admitted, ending, durable=durable)
+    return result
+
+
+def _settle(committer: Committer, log: Log, admitted: Admitted, ending: Ending, *, durable: bool) -> Steps[None]:
+    committer.note(log)
+    yield from committer.perform(settle(admitted, ending), durable=durable)
+    if log.error is not None:
+        raise log.error
+
+
+def _previous(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
+    if admitted.saved is None:
+        return MISSING
+    run_id, data = admitted.saved
+    return checkpointer.serde.loads(data, run_place(run_id, "saved"))
+
+
+def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
+    if invocation.kind == "input":
+        return invocation.value
+    run = admitted.run
+    return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))
+
+
+def _ended(result: Any, invocation: Invocation, run: Run, checkpointer: BaseCheckpointer) -> Ending:
+    if isinstance(result, Asked):
+        return Ending("asked")
+    name = f"workflow {invocation.function.name!r}"
+    value, save = (result.value, result.save) if isinstance(result, Final) else (result, result)
+    saved = _encoded(checkpointer, save, run_place(run.run_id, "saved"), f"what {name} saves")
+    if save is value:
+        return Ending("done", Outcome(), saved)
+    returned = _encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
+    return Ending("done", Outcome(returned), saved)
+
+
+def _failed(error: BaseException, run: Run) -> Ending:
+    data = run.serde.dumps(encode_exception(error), run_place(run.run_id, "error"))
+    again = tuple((key.scope, key.name, key.n) for key in tried_again(error, run.failed))
+    return Ending("failed" if isinstance(error, Exception) else "stopped", Outcome(error=data, again=again))
+
+
+def _emit_end(invocation: Invocation, value: Any) -> None:
+    env = invocation.env
+    if isinstance(value, Asked):
+        asked = {"__interrupt__": value.questions}
+        env.emit("updates", asked)
+        env.emit("values", asked)
+    else:
+        env.emit("updates", {invocation.function.name: value})
+        env.emit("values", value)

@@ -1,0 +1,346 @@
+"""One call of a task or workflow: the future its caller holds, and the body it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..context import current
+from ..runtime import ExecutionInfo, Runtime
+from ..types import MISSING
+from .deadline import Deadline
+from .function import Function, Injected, Policies
+from .future import CANCELLED, DONE, SharedFuture
+from .identity import Key, body_path, call_id
+from .loops import InContext
+from .perform import perform
+from .scope import Scope
+from .steps import adrive, drive
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..cache.base import BaseCache
+    from ..store.base import BaseStore
+    from .run import Run
+    from .stream import Channel
+
+__all__ = ["Env", "TaskFuture"]
+
+R = TypeVar("R")
+
+NO_POLICIES = Policies()
+
+INLINE_DEPTH = 30
+"""How many bodies may run inside one another on one thread's stack before the next one gets a thread of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What a workflow gives to its own body and to the tasks called in it.
+
+    Args:
+        config: as the user sees it.
+        context: what the caller passed as ``context=``.
+        store: long-term memory.
+        cache: results shared across runs.
+        policies: the defaults of the tasks.
+        previous: what the thread's last run saved, `MISSING` on its first.
+        namespace: the calls of nested workflows that lead here, outermost first; empty for the run's own workflow.
+        taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
+        journaled: whether calls are recorded.
+    """
+
+    config: Mapping[str, Any]
+    context: Any
+    store: BaseStore | None
+    cache: BaseCache | None
+    policies: Policies
+    previous: Any = MISSING
+    namespace: tuple[str, ...] = ()
+    taps: tuple[tuple[Channel, int], ...] = ()
+    journaled: bool = True
+
+    def emit(self, mode: str, chunk: Any) -> None:
+        """Hand a chunk to whoever listens."""
+        for channel, depth in self.taps:
+            channel.put(mode, self.namespace[depth:], chunk)
+
+
+class TaskFuture(SharedFuture[R]):
+    """What calling a task returns: a `concurrent.futures.Future` that can be awaited, too.
+
+    The work runs where it is asked for: ``result()`` of a sync task that nobody has begun runs it on the calling thread,
+    and awaiting an async one runs it inside the awaiting `asyncio.Task`. Left alone it is begun by others within a few
+    milliseconds.
+    """
+
+    __slots__ = (
+        "args",
+        "asked",
+        "asyncio_task",
+        "attempt",
+        "beat",
+        "cache_policy",
+        "cached",
+        "cancelling",
+        "children",
+        "context",
+        "counted",
+        "depth",
+        "env",
+        "fingerprint",
+        "first_time",
+        "function",
+        "inline",
+        "keeps",
+        "key",
+        "kwargs",
+        "made_new_calls",
+        "parent",
+        "retry_policies",
+        "run",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        run: Run,
+        function: Function,
+        key: Key,
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
+        env: Env,
+        parent: TaskFuture[Any] | None,
+        context: Context,
+    ) -> None:
+        super().__init__(run.lock)
+        self.run = run
+        self.function = function
+        self.key = key
+        self.args, self.kwargs = arguments
+        self.env = env
+        self.parent = parent
+        self.context = context
+        self.depth = 0 if parent is None else parent.depth + 1
+        own, defaults = function.policies, NO_POLICIES if function.is_workflow else env.policies
+        self.retry_policies = own.retry or defaults.retry
+        self.cache_policy = own.cache or defaults.cache
+        # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
+        self.keeps = bool(self.retry_policies) or (parent is not None and parent.keeps)
+        self.fingerprint = b""
+        self.children: set[TaskFuture[Any]] = set()  # called in this body and unfinished; guarded by the run's lock
+        self.attempt = 0
+        self.first_time = 0.0
+        self.inline = 0  # how many bodies run inside one another on this thread's stack
+        self.asked = False  # a question was put in this body: it stops, whatever it makes of the signal
+        self.cached = False
+        self.cancelling = False
+        self.made_new_calls = False
+        self.counted = False  # whether it counts against the run's limits just now
+        self.seen = False  # whether somebody was handed the outcome
+        self.beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
+        self.asyncio_task: asyncio.Task[Any] | None = None  # what drives the body on a loop
+
+    def describe(self) -> str:
+        """Names the call in errors."""
+        return f"{'workflow' if self.function.is_workflow else 'task'} {self.function.name!r}"
+
+    @property
+    def path(self) -> str:
+        """The scope of the body: empty for the run's own workflow."""
+        return "" if self.parent is None else body_path(self.key)
+
+    @property
+    def id(self) -> str:
+        """The idempotency key: the same on every attempt of the run."""
+        return call_id(self.run.run_id, self.key)
+
+    # Waiting for it.
+
+    def delivered(self) -> None:
+        """Remember that the workflow knows how this ended."""
+        self.seen = True
+
+    def help_here(self) -> None:
+        """Run the body on this thread, if it is a sync one that nobody has begun."""
+        if self.function.is_async:
+            return
+        place = current.get()
+        depth = place.body.inline + 1 if isinstance(place, Scope) else 1
+        if depth > INLINE_DEPTH:
+            self.run.dispatch_elsewhere(self)
+        elif self.run.claim(self):
+            self.inline = depth
+            drive(perform(self))
+
+    def help_on_loop(self) -> Generator[Any, Any, None]:
+        """Run the body inside the awaiting asyncio task, if it is an async one of this loop that nobody has begun."""
+        if not self.function.is_async or not self.run.is_here():
+            return
+        place = current.get()
+        depth = place.body.inline + 1 if isinstance(place, Scope) else 1
+        if depth <= INLINE_DEPTH and self.run.claim(self):
+            self.inline = depth
+            self.asyncio_task = task = asyncio.current_task()
+            yield from adrive(perform(self)).__await__()
+            if self.cancelling and task is not None:
+                task.uncancel()  # it was this call that was cancelled, not the task that awaits it
+
+    async def until_settled(self, seconds: float | None = None) -> None:
+        """Wait until it has ended in whatever way, or for some seconds; helps like an awaiting task would."""
+        if seconds is None and not self.done():
+            await _Helping(self)
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
+            await asyncio.wait([waiter], timeout=seconds)
+
+    def cancel(self) -> bool:
+        """Cancel the work: true for an async task and for one that has not begun, false for a sync one under way."""
+        if self.withdraw():
+            return True
+        if self._state in DONE or not self.function.is_async:
+            return self._state == CANCELLED
+        task = self.asyncio_task
+        if task is None:
+            return False
+        self.cancelling = True
+        self.run.host.post(lambda: None if self._state in DONE else task.cancel())
+        return True
+
+    def withdraw(self) -> bool:
+        """Cancel the work if it has not begun."""
+        if not self.claim():
+            return False
+        self.run.finished(self)
+        return self.settle(CANCELLED)
+
+    def spawn(self) -> None:
+        """Run the claimed body as an asyncio task of its own; on the loop's thread."""
+        self.asyncio_task = self.run.host.spawn(adrive(perform(self)))
+
+    def execute(self) -> None:
+        """Run the claimed body on this thread."""
+        drive(perform(self))
+
+    # Its body; `Step` is what `perform` waits for.
+
+    def block(self) -> Any:
+        """Call a sync function."""
+        return self._attempt_context().run(self._enter)
+
+    async def wait(self) -> Any:
+        """Call an async function and await what it gives."""
+        context = self._attempt_context()
+        awaited = InContext(context, context.run(self._enter))
+        timeout = self.function.policies.timeout
+        if timeout is None:
+            return await awaited
+        return await Deadline(timeout, self).limit(awaited)
+
+    def _attempt_context(self) -> Context:
+        """The context of the call; a copy where another attempt may need it again."""
+        return self.context.copy() if self.retry_policies else self.context
+
+    def _enter(self) -> Any:
+        current.set(Scope(self))
+        missing = self.function.parameters.injected and self.function.parameters.missing(self.args, self.kwargs)
+        if missing:
+            return self.function.call(*self.args, **self.kwargs, **self._injected(missing))
+        return self.function.call(*self.args, **self.kwargs)
+
+    def _injected(self, missing: list[Injected]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for parameter in missing:
+            if parameter.name == "previous":
+                if self.env.previous is not MISSING:
+                    values["previous"] = self.env.previous
+                elif not parameter.has_default:
+                    values["previous"] = None
+            elif parameter.name == "runtime":
+                values["runtime"] = self.runtime()
+            elif parameter.name == "config":
+                values["config"] = dict(self.env.config)
+            elif parameter.name == "store":
+                values["store"] = self.env.store
+            else:
+                values["writer"] = self.write
+        return values
+
+    def write(self, chunk: Any) -> None:
+        """Hand a value to whoever streams the run in mode ``custom``; from any thread."""
+        self.alive()
+        self.env.emit("custom", chunk)
+
+    def heartbeat(self) -> None:
+        """Tell the idle timeout that the body is alive."""
+        for body in self._lineage():
+            if body.beat is not None:
+                body.beat()
+
+    def alive(self) -> None:
+        """Something happened in this body: a sign of life unless only heartbeats count."""
+        for body in self._lineage():
+            timeout = body.function.policies.timeout
+            if body.beat is not None and timeout is not None and timeout.refresh_on == "auto":
+                body.beat()
+
+    def _lineage(self) -> Generator[TaskFuture[Any], None, None]:
+        body: TaskFuture[Any] | None = self
+        while body is not None:
+            yield body
+            body = body.parent
+
+    def runtime(self) -> Runtime[Any]:
+        """What the body can know about its run."""
+        run = self.run
+        info = ExecutionInfo(
+            checkpoint_id=run.checkpoint_id,
+            checkpoint_ns=self.path,
+            task_id=self.id,
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            node_attempt=self.attempt,
+            node_first_attempt_time=self.first_time,
+        )
+        return Runtime(
+            context=self.env.context,
+            store=self.env.store,
+            stream_writer=self.write,
+            heartbeat=self.heartbeat,
+            previous=None if self.env.previous is MISSING else self.env.previous,
+            execution_info=info,
+            control=run.control,
+        )
+
+    def emit_update(self, value: Any) -> None:
+        """Tell whoever listens to the calling workflow what this call returned."""
+        if self.parent is not None and self.parent.env.taps:
+            update = {self.function.name: value}
+            if self.cached:
+                update["__metadata__"] = {"cached": True}
+            self.parent.env.emit("updates", update)
+
+    def begin_attempt(self) -> None:
+        """Count an attempt."""
+        self.attempt += 1
+        if self.attempt == 1:
+            self.first_time = time.time()
+        self.made_new_calls = False
+
+
+class _Helping:
+    """Awaits a call without asking for its outcome."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: TaskFuture[Any]) -> None:
+        self.call = call
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self.call.help_on_loop()

@@ -1,0 +1,261 @@
+"""Group commit without a writer thread.
+
+Records gather in the log of their attempt. Whoever needs something on disk becomes the leader: it writes all that has
+gathered, for every run, in one transaction, and the others find theirs written. What nobody waits for is written by
+whoever records next once it is a few milliseconds old, or by the sentinel.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Work
+from ..errors import DatabaseLocked, DurablyError, Superseded
+from .journal import Record, encode_records
+from .steps import TURN, Acquire, Do, Pause, Steps
+from .threads import sentinel
+
+if TYPE_CHECKING:
+    from ..types import Durability
+
+__all__ = ["Committer", "Log"]
+
+GATHER: Final = 0.005
+"""Seconds for which records may wait for company."""
+
+
+class Log:
+    """The records of one attempt that are not on disk yet.
+
+    Args:
+        committer: writes them.
+        place: where they go: thread, fence and run.
+        durability: when they are to be on disk.
+    """
+
+    __slots__ = ("_committer", "appended", "dirty", "durability", "error", "fence", "pending", "run_no", "thread_no", "written")
+
+    def __init__(self, committer: Committer, place: tuple[int, int, int], durability: Durability) -> None:
+        self._committer = committer
+        self.thread_no, self.fence, self.run_no = place
+        self.durability = durability
+        self.pending: list[Record] = []
+        self.appended = 0
+        self.written = 0
+        self.dirty = False  # whether the committer knows that there is something to write
+        self.error: BaseException | None = None
+
+    def append(self, record: Record) -> None:
+        """Take a record; it is written now, soon or at the end."""
+        self._committer.append(self, record)
+
+    def flush(self) -> Steps[None]:
+        """Go on when everything appended so far is on disk.
+
+        Raises:
+            DurablyError: it could not be written.
+        """
+        target = self.appended
+        self._committer.note(self)
+        yield from self._committer.until(lambda: self.written >= target or self.error is not None)
+        if self.error is not None:
+            raise self.error
+
+    def chunk(self, count: int) -> Chunk:
+        """The first ``count`` records, ready to be appended to the journal."""
+        return Chunk(self.thread_no, self.fence, self.run_no, encode_records(self.pending[:count]))
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A piece of work in the queue, and what became of it."""
+
+    work: Work
+    durable: bool
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Committer:
+    """All writes of this process to one database."""
+
+    def __init__(self, checkpointer: BaseCheckpointer) -> None:
+        self.checkpointer = checkpointer
+        self.owner: Any = None  # this process as the holder of threads; made when first needed
+        self._lock = threading.Lock()  # guards the two lists
+        self._leading = threading.Lock()  # held while writing
+        self._dirty: list[Log] = []
+        self._tickets: list[_Ticket] = []
+        self._oldest = 0.0
+
+    @staticmethod
+    def of(checkpointer: BaseCheckpointer) -> Committer:
+        """The one committer of ``checkpointer``."""
+        if checkpointer.committer is None:
+            with _making:
+                if checkpointer.committer is None:
+                    checkpointer.committer = Committer(checkpointer)
+        committer: Committer = checkpointer.committer
+        return committer
+
+    def append(self, log: Log, record: Record) -> None:
+        """Take a record of ``log``."""
+        lock = self._lock
+        lock.acquire()
+        log.pending.append(record)
+        log.appended += 1
+        fresh = not log.dirty and log.durability != "exit"
+        if fresh:
+            log.dirty = True
+            if not self._dirty:
+                self._oldest = time.monotonic()
+            self._dirty.append(log)
+        lock.release()
+        if log.durability != "async":
+            return
+        if fresh:
+            sentinel.watch(self, GATHER)
+        elif time.monotonic() - self._oldest > GATHER:
+            self.lead()
+
+    def note(self, log: Log) -> None:
+        """Have the next leader write what ``log`` holds."""
+        with self._lock:
+            if not log.dirty and log.pending:
+                log.dirty = True
+                self._dirty.append(log)
+
+    def perform(self, work: Work, *, durable: bool = False) -> Steps[Any]:
+        """Do ``work`` in a transaction that others may share; after the records noted before it.
+
+        Raises:
+            DurablyError: what the work raised, or what the database did.
+        """
+        ticket = _Ticket(work, durable)
+        with self._lock:
+            self._tickets.append(ticket)
+        yield from self.until(lambda: ticket.done)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result
+
+    def until(self, done: Callable[[], bool]) -> Steps[None]:
+        """Lead or follow until ``done``."""
+        yield TURN  # on an event loop others may join
+        patience = time.monotonic() + self.checkpointer.patience
+        pause = 0.0
+        while not done():
+            yield Acquire(self._leading)
+            try:
+                if done():
+                    return
+                yield Do(self._write, inline=self.checkpointer.inline)
+            except Busy as busy:
+                pause = min(0.05, pause * 2 or 0.0005)
+                if time.monotonic() > patience:
+                    self._fail(_locked(busy, self.checkpointer))
+            finally:
+                self._leading.release()
+            if not done():
+                yield Pause(pause)
+
+    def lead(self) -> None:
+        """Write what there is, unless somebody is at it or the database is locked just now."""
+        if self._leading.acquire(blocking=False):
+            try:
+                self._write()
+            except Busy:
+                pass
+            finally:
+                self._leading.release()
+
+    def tick(self, now: float) -> float | None:
+        """For the sentinel: write what nobody waits for."""
+        if self._dirty and now - self._oldest > GATHER / 2:
+            self.lead()
+            if self._dirty and now - self._oldest > self.checkpointer.patience:
+                self._fail(_locked(None, self.checkpointer))
+        return GATHER if self._dirty else None
+
+    def _write(self) -> None:
+        """One transaction with everything that has gathered. The leading lock is held."""
+        with self._lock:
+            logs, tickets = self._dirty, self._tickets
+            self._dirty, self._tickets = [], []
+            for log in logs:
+                log.dirty = False
+            counts = [len(log.pending) for log in logs]
+        if not logs and not tickets:
+            return
+        durable = any(log.durability == "sync" for log in logs) or any(ticket.durable for ticket in tickets)
+        chunks = [log.chunk(count) for log, count in zip(logs, counts, strict=True)]
+        try:
+            results = self._transact(chunks, [ticket.work for ticket in tickets], durable)
+        except Busy:
+            self._put_back(logs, tickets)
+            raise
+        except Exception as error:
+            self._refuse(logs, tickets, error)
+            return
+        for log, count, kept in zip(logs, counts, results, strict=False):
+            self._written(log, count, kept)
+        for ticket, result in zip(tickets, results[len(logs) :], strict=True):
+            ticket.result, ticket.error = (None, result) if isinstance(result, DurablyError) else (result, None)
+            ticket.done = True
+
+    def _transact(self, chunks: list[Chunk], works: list[Work], durable: bool) -> list[Any]:
+        if not works:
+            return list(self.checkpointer.append(chunks, durable=durable))
+        appends: list[Work] = [partial(_append, chunk) for chunk in chunks]
+        return self.checkpointer.transact([*appends, *works], durable=durable)
+
+    def _written(self, log: Log, count: int, kept: bool) -> None:
+        with self._lock:
+            del log.pending[:count]
+            log.written += count
+        if not kept:
+            log.error = Superseded(
+                "another attempt has taken this run over: this one can write nothing any more. "
+                "Its finished work up to then is recorded and will be reused."
+            )
+
+    def _put_back(self, logs: list[Log], tickets: list[_Ticket]) -> None:
+        with self._lock:
+            for log in logs:
+                if not log.dirty:
+                    log.dirty = True
+                    self._dirty.append(log)
+            self._tickets[:0] = tickets
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            logs, tickets = self._dirty, self._tickets
+            self._dirty, self._tickets = [], []
+        self._refuse(logs, tickets, error)
+
+    def _refuse(self, logs: list[Log], tickets: list[_Ticket], error: Exception) -> None:
+        for log in logs:
+            log.error = error
+        for ticket in tickets:
+            ticket.error = error
+            ticket.done = True
+
+
+_making = threading.Lock()
+
+
+def _append(chunk: Chunk, transaction: Transaction) -> bool:
+    return transaction.append(chunk)
+
+
+def _locked(busy: Busy | None, checkpointer: BaseCheckpointer) -> DatabaseLocked:
+    return DatabaseLocked(
+        f"{busy or 'the database is locked'}; it stayed so for {checkpointer.patience:g} seconds. Find the process that "
+        "holds it, or allow more with patience=. Nothing recorded so far is lost; resume with invoke(None, config)."
+    )

@@ -1,0 +1,72 @@
+"""Which calls are tried again after an attempt has ended with an exception. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from .identity import Key, body_path
+from .journal import in_body
+
+__all__ = ["FailedCall", "tried_again"]
+
+
+class FailedCall(Protocol):
+    """A call that raised."""
+
+    key: Key
+    seen: bool
+
+    @property
+    def failed(self) -> BaseException | None:
+        """What it raised."""
+
+
+def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
+    """The keys of the calls to try again.
+
+    They are the calls whose failure ended the attempt: for each member of a group, the first one met on the way from
+    the exception through its causes and contexts, and then, since it runs again, the one in its own body that made it
+    fail, and so on inwards. And those whose failure the workflow was never told of.
+
+    Args:
+        error: what ended the attempt.
+        failed: all calls that raised in it, replayed failures included.
+    """
+    keys = {call.key: None for call in failed if not call.seen}
+    for member in _members(error):
+        keys.update(dict.fromkeys(_culprits(member, list(failed))))
+    return list(keys)
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The exception itself; of a group, its members instead, however deep, unless the group is a call's own failure."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _members(member)
+
+
+def _culprits(error: BaseException, failed: list[Any]) -> Iterator[Key]:
+    """From the outermost call that this exception came out of to the innermost."""
+    for link in _chain(error):
+        calls = [call for call in failed if call.failed is link]
+        if calls:
+            outermost = min(calls, key=lambda call: call.key.scope.count("/") + bool(call.key.scope))
+            yield outermost.key
+            inside = [call for call in failed if in_body(call.key, body_path(outermost.key))]
+            for member in _members(link):
+                yield from _culprits(member, inside)
+            return
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, what caused it, and what was being handled, nearest first."""
+    pending, seen = [error], set[int]()
+    while pending:
+        link = pending.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        pending += [other for other in (link.__cause__, link.__context__) if other is not None]

@@ -1,0 +1,197 @@
+"""A user's function as the engine sees it: how to call it, what to inject, what its arguments are."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..errors import GeneratorFunctionError
+from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+__all__ = ["Final", "Function", "Injected", "Parameters", "Policies", "describe", "is_async_callable", "name_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What applies to a function's calls; a workflow's are the defaults of its tasks."""
+
+    retry: tuple[RetryPolicy, ...] = ()
+    cache: CachePolicy | None = None
+    timeout: TimeoutPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A return value, and what the thread's next run is to see as ``previous`` instead of it."""
+
+    value: Any
+    save: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A parameter that the engine fills in where the caller does not.
+
+    Args:
+        name: its name.
+        index: its place among the positional parameters, a large number for a keyword-only one.
+        has_default: whether the function declares a default other than None.
+    """
+
+    name: str
+    index: int
+    has_default: bool
+
+
+KEYWORD_ONLY: Final = 1 << 30
+
+WORDS: Final = {
+    "config": {"RunnableConfig", "dict", "Dict", "Mapping"},
+    "runtime": {"Runtime"},
+    "store": {"BaseStore"},
+    "writer": {"StreamWriter", "Callable"},
+}
+"""Which words in an annotation say that a parameter of that name is to be injected; `previous` may have any."""
+
+
+def _wants_injection(parameter: inspect.Parameter) -> bool:
+    name, annotation = parameter.name, parameter.annotation
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        return False
+    if name == "previous" or (name in WORDS and annotation is parameter.empty):
+        return True
+    return name in WORDS and bool(_words(annotation) & (WORDS[name] | {"Any"}))
+
+
+def _words(annotation: Any) -> set[str]:
+    """The names in an annotation, written out or as a string, and those of a class's bases."""
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return {base.__name__ for base in annotation.__mro__[:-1]}
+    return set(re.findall(r"[A-Za-z_]\w*", annotation if isinstance(annotation, str) else repr(annotation)))
+
+
+class Parameters:
+    """A function's parameters: which ones are injected, and how arguments are bound to the others."""
+
+    __slots__ = ("_defaults", "_simple", "_width", "injected", "signature")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        try:
+            self.signature = inspect.signature(function)
+        except (TypeError, ValueError):  # some builtins have none
+            self.signature = inspect.Signature(
+                [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                 inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+            )  # fmt: skip
+        parameters = list(self.signature.parameters.values())
+        self.injected = tuple(
+            Injected(p.name, i if p.kind is p.POSITIONAL_OR_KEYWORD else KEYWORD_ONLY, p.default not in (p.empty, None))
+            for i, p in enumerate(parameters)
+            if _wants_injection(p)
+        )
+        names = {injected.name for injected in self.injected}
+        plain = [p for p in parameters if p.name not in names]
+        # Injected parameters behind all others never shift a position; then arguments in order are the bound ones.
+        self._simple = (
+            all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in plain)
+            and parameters[: len(plain)] == plain
+        )
+        self._width = len(plain)
+        self._defaults = tuple(p.default for p in plain)
+
+    def required(self) -> list[str]:
+        """The positional parameters that a caller must give."""
+        names = {injected.name for injected in self.injected}
+        return [
+            p.name
+            for p in self.signature.parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty and p.name not in names
+        ]
+
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        """The arguments in the order of the signature, defaults filled in, injected ones left out.
+
+        Raises:
+            TypeError: they do not fit the signature.
+        """
+        if self._simple and not kwargs:
+            given = len(args)
+            if given == self._width:
+                return args
+            if given < self._width and inspect.Parameter.empty not in self._defaults[given:]:
+                return args + self._defaults[given:]
+        bound = self.signature.bind_partial(*args, **kwargs) if self.injected else self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for injected in self.injected:
+            bound.arguments.pop(injected.name, None)
+        return tuple(bound.arguments.values())
+
+    def missing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Injected]:
+        """The parameters to inject: those that the caller did not give."""
+        return [p for p in self.injected if p.index >= len(args) and p.name not in kwargs]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What a call calls.
+
+    Args:
+        call: the user's function.
+        name: under which its calls are recorded.
+        is_async: whether calling it gives something to await.
+        policies: what applies to its calls; those left open come from the workflow.
+        is_workflow: whether it is an entrypoint's body.
+        parameters: of ``call``.
+    """
+
+    call: Callable[..., Any]
+    name: str
+    is_async: bool
+    policies: Policies = Policies()
+    is_workflow: bool = False
+    parameters: Parameters = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", Parameters(self.call))
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function inside partials."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What a function is called: its own name, that of a partial's function, or that of a callable object's class."""
+    inner = unwrapped(function)
+    name = getattr(inner, "__name__", None)
+    return name if isinstance(name, str) else type(inner).__name__
+
+
+def describe(function: Callable[..., Any]) -> str:
+    """A function in error messages."""
+    inner = unwrapped(function)
+    return getattr(inner, "__qualname__", None) or repr(inner)
+
+
+def is_async_callable(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; refuses generator functions, which cannot be replayed.
+
+    Raises:
+        GeneratorFunctionError: a generator function.
+    """
+    inner = unwrapped(function)
+    if not (inspect.isroutine(inner) or inspect.isclass(inner)):
+        inner = type(inner).__call__
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise GeneratorFunctionError(
+            f"{describe(function)} is a generator function: its values cannot be recorded one by one. Return a list, "
+            "or take a `writer: StreamWriter` parameter and write each value to it as it comes."
+        )
+    return inspect.iscoroutinefunction(inner)
+

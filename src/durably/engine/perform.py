@@ -1,0 +1,171 @@
+"""What happens in a call from its start to its recorded end: cache, attempts, timeouts, children, record."""
+
+from __future__ import annotations
+
+import time
+from asyncio import CancelledError
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GraphBubbleUp, GraphInterrupt
+from . import caching
+from .function import Final
+from .future import CANCELLED, FINISHED
+from .retry import seconds_before_retry
+from .steps import Pause, Steps
+
+if TYPE_CHECKING:
+    from .call import TaskFuture
+
+__all__ = ["Settled", "close", "perform"]
+
+
+def perform(call: TaskFuture[Any]) -> Steps[None]:
+    """Run a claimed call to its recorded end. Whatever happens becomes the call's outcome; nothing is raised."""
+    run = call.run
+    value: Any = None
+    error: BaseException | None = None
+    state = FINISHED
+    recorded = False
+    try:
+        value = yield from _cached_or_executed(call)
+        if call.parent is not None and isinstance(value, Final):
+            value = value.value
+        recorded = run.record_result(call, value)
+    except CancelledError:
+        state = CANCELLED
+    except GraphBubbleUp as signal:
+        error = signal
+    except BaseException as failure:
+        error = failure
+        recorded = run.record_failure(call, failure)
+    if recorded and run.durability == "sync":
+        try:
+            yield from run.flush()
+        except BaseException as failure:
+            error = failure
+    if error is None and state is FINISHED:
+        call.emit_update(value)
+    run.finished(call, asked=isinstance(error, GraphInterrupt))
+    call.settle(state, value, error)
+
+
+def _cached_or_executed(call: TaskFuture[Any]) -> Steps[Any]:
+    policy = call.cache_policy
+    if policy is None or call.env.cache is None:
+        return (yield from _execute(call))
+    return (yield from caching.through(call, call.env.cache, policy, _execute))
+
+
+def _execute(call: TaskFuture[Any]) -> Steps[Any]:
+    """Attempt after attempt, until one returns or there is to be no further one."""
+    while True:
+        call.begin_attempt()
+        try:
+            value = yield call
+            yield from close(call, None)
+            _check_swallowed(call)
+            call.run.report_leftovers(call)
+            return value
+        except BaseException as error:
+            failure = _signal_in(error) or error
+        yield from close(call, failure)
+        seconds = _seconds_before_retry(call, failure)
+        if seconds is None:
+            raise failure
+        yield Pause(seconds)
+        call.run.rewind(call)
+
+
+def _seconds_before_retry(call: TaskFuture[Any], failure: BaseException) -> float | None:
+    policies = call.retry_policies
+    if not policies or not isinstance(failure, Exception) or call.run.stopping is not None:
+        return None
+    return seconds_before_retry(policies, failure, call.attempt)
+
+
+def _check_swallowed(call: TaskFuture[Any]) -> None:
+    """A body that swallowed the signal of a question, or of a stop, stops all the same."""
+    if call.asked:
+        raise GraphInterrupt
+    call.run.check_stopped()
+
+
+def _signal_in(error: BaseException) -> BaseException | None:
+    """The signal among the members of an exception group: it counts as the signal itself."""
+    if isinstance(error, BaseExceptionGroup):
+        signals = error.subgroup(GraphBubbleUp)
+        if signals is not None:
+            return next(_leaves(signals))
+    return None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
+
+
+def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
+    """End the calls that a body left unfinished.
+
+    When the body returned, all of them finish. When it asked, those finish that have begun or, the limits allowing, would
+    have: to its caller a call begins when it is made. When it failed or was stopped, queued ones do not start, async ones
+    are cancelled, and sync ones are waited for up to the run's grace.
+    """
+    if not call.children:
+        return
+    if failure is None:
+        yield from _finish(call)
+    elif isinstance(failure, GraphInterrupt):
+        if call.run.limited:
+            _withdraw(call)
+        yield from _finish(call)
+    else:
+        yield from _abandon(call)
+
+
+def _finish(call: TaskFuture[Any]) -> Steps[None]:
+    while children := call.run.unfinished(call):
+        for child in children:
+            yield Settled(child)
+
+
+def _withdraw(call: TaskFuture[Any]) -> None:
+    for child in call.run.unfinished(call):
+        child.withdraw()
+
+
+def _abandon(call: TaskFuture[Any]) -> Steps[None]:
+    deadline = time.monotonic() + call.run.grace
+    children = call.run.unfinished(call)
+    for child in children:
+        child.cancel()
+    for child in children:
+        yield Settled(child, max(0.0, deadline - time.monotonic()))
+
+
+class Settled:
+    """Wait until a call has ended in whatever way, or for some seconds."""
+
+    __slots__ = ("call", "seconds")
+
+    def __init__(self, call: TaskFuture[Any], seconds: float | None = None) -> None:
+        self.call = call
+        self.seconds = seconds
+
+    def block(self) -> None:
+        """Run it here if nobody has begun; otherwise sleep until it ends."""
+        call = self.call
+        if self.seconds is None and not call.done():
+            call.help_here()
+        if not call.done():
+            with call._condition:
+                call._condition.wait_for(call.done, self.seconds)
+
+    async def wait(self) -> None:
+        """Let the loop run until it ends."""
+        await self.call.until_settled(self.seconds)
+

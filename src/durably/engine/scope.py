@@ -1,0 +1,67 @@
+"""A stretch of a body whose calls come in a fixed order: the body itself, or one branch of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .identity import branch_path
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+    from .call import TaskFuture
+
+__all__ = ["Scope"]
+
+
+class Scope:
+    """Counts the calls made in it. What the context variable `durably.context.current` holds.
+
+    Args:
+        body: the call whose body this is, or is a branch of.
+        path: names the scope within the run; None for the body itself, whose path is made when it is needed.
+    """
+
+    __slots__ = ("_branches", "_counters", "_path", "body")
+
+    def __init__(self, body: TaskFuture[Any], path: str | None = None) -> None:
+        self.body = body
+        self._path = path
+        self._branches = 0
+        self._counters: dict[str, int] = {}
+
+    @property
+    def path(self) -> str:
+        """Names the scope within the run."""
+        if self._path is None:
+            self._path = self.body.path
+        return self._path
+
+    def count(self, name: str) -> int:
+        """The number of the next call of that name. The run's lock is held."""
+        n = self._counters.get(name, 0)
+        self._counters[name] = n + 1
+        return n
+
+    def branch(self, name: str | None = None) -> Scope:
+        """A new branch: numbered in the order of creation, or named."""
+        if name is not None:
+            return Scope(self.body, branch_path(self.path, name))
+        with self.body.run.lock:
+            number = self._branches
+            self._branches += 1
+        return Scope(self.body, branch_path(self.path, number))
+
+    # What `durably.context.Place` promises.
+
+    def ask(self, value: Any, response_schema: Any) -> Any:
+        """Put a question, or return its recorded answer."""
+        return self.body.run.ask(self, value, response_schema)
+
+    def config(self) -> Mapping[str, Any]:
+        """The config of the body under way."""
+        return self.body.env.config
+
+    def runtime(self) -> Runtime[Any]:
+        """The runtime of the body under way."""
+        return self.body.runtime()

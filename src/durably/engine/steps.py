@@ -1,0 +1,137 @@
+"""One algorithm, two ways of waiting.
+
+Whatever may have to wait is written as a generator that yields *steps*. A step knows how to be waited for on a thread
+(`Step.block`) and on an event loop (`Step.wait`). `drive` and `adrive` run such a generator in either way; nothing else
+in the engine exists in two colours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from threading import Lock
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+
+__all__ = ["TURN", "Acquire", "Do", "Pause", "Step", "Steps", "adrive", "drive"]
+
+T = TypeVar("T")
+
+
+class Step(Protocol):
+    """Something to wait for."""
+
+    def block(self) -> Any:
+        """Wait on this thread."""
+
+    async def wait(self) -> Any:
+        """Wait on the running event loop."""
+
+
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+def drive(steps: Steps[T]) -> T:
+    """Run ``steps`` on this thread, blocking where they wait."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                value = step.block()
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def adrive(steps: Steps[T]) -> T:
+    """Run ``steps`` on the running event loop."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                value = await step.wait()
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+class Pause:
+    """Let some seconds go by."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def block(self) -> None:
+        """Sleep."""
+        time.sleep(self.seconds)
+
+    async def wait(self) -> None:
+        """Let the loop run."""
+        await asyncio.sleep(self.seconds)
+
+
+class Turn:
+    """Give other callbacks of the event loop one turn; a thread has nothing to give."""
+
+    __slots__ = ()
+
+    def block(self) -> None:
+        """Go on at once."""
+
+    async def wait(self) -> None:
+        """Come back after the callbacks that are ready now."""
+        await asyncio.sleep(0)
+
+
+TURN: Final = Turn()
+
+
+class Acquire:
+    """Take a lock that is held for the length of a commit at most."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    def block(self) -> None:
+        """Wait in the lock's own queue."""
+        self.lock.acquire()
+
+    async def wait(self) -> None:
+        """Try again every half millisecond: the holder may be a thread, which cannot wake a loop cheaply."""
+        while not self.lock.acquire(blocking=False):
+            await asyncio.sleep(0.0005)
+
+
+class Do(Generic[T]):
+    """Make a call that may block; on an event loop in a thread, unless it is short enough to be made ``inline``."""
+
+    __slots__ = ("call", "inline")
+
+    def __init__(self, call: Callable[[], T], *, inline: bool) -> None:
+        self.call = call
+        self.inline = inline
+
+    def block(self) -> T:
+        """Make it here."""
+        return self.call()
+
+    async def wait(self) -> T:
+        """Make it here or in a thread. A call under way cannot be stopped, so being cancelled waits for its end."""
+        if self.inline:
+            return self.call()
+        under_way = asyncio.get_running_loop().run_in_executor(None, self.call)
+        try:
+            return await asyncio.shield(under_way)
+        except asyncio.CancelledError:
+            await asyncio.wait([under_way])
+            raise

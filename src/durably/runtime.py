@@ -1,0 +1,131 @@
+"""What a body can know about the run it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .context import here
+
+if TYPE_CHECKING:
+    from .store.base import BaseStore
+    from .types import StreamWriter
+
+__all__ = ["ExecutionInfo", "RunControl", "Runtime", "get_runtime"]
+
+ContextT = TypeVar("ContextT")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """Which execution this is.
+
+    Args:
+        checkpoint_id: the address of the run's start in its thread.
+        checkpoint_ns: the scope of the body, empty for the workflow itself.
+        task_id: the call's id, the same on every attempt of this run.
+        thread_id: the thread, None without a checkpointer.
+        run_id: the run.
+        node_attempt: which attempt of this task this is, from 1.
+        node_first_attempt_time: when its first attempt began, in seconds since the epoch.
+    """
+
+    checkpoint_id: str
+    checkpoint_ns: str
+    task_id: str
+    thread_id: str | None = None
+    run_id: str | None = None
+    node_attempt: int = 1
+    node_first_attempt_time: float | None = None
+
+
+class RunControl:
+    """Asks a run from outside to stop in good order; hand it to ``invoke(..., control=...)``.
+
+    >>> control = RunControl()
+    >>> control.request_drain("deploy")
+    >>> control.drain_requested, control.drain_reason
+    (True, 'deploy')
+    """
+
+    __slots__ = ("_reason",)
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        """Ask for it. The first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether a drain was asked for."""
+        return self._reason is not None
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why, None as long as nobody asked."""
+        return self._reason
+
+
+def _ignore(*_: Any) -> None:
+    """A writer or heartbeat that nobody listens to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime(Generic[ContextT]):
+    """What a body can know about its run; injected as a parameter named ``runtime``.
+
+    Args:
+        context: what the caller passed as ``context=``.
+        store: long-term memory, None where the workflow has none.
+        stream_writer: hands a value to whoever streams in mode ``custom``.
+        heartbeat: tells that the body is alive, for ``TimeoutPolicy(idle_timeout=...)``.
+        previous: what the thread's last run saved.
+        execution_info: which execution this is.
+        control: the `RunControl` that the caller passed, or one of the run's own.
+    """
+
+    context: ContextT = None  # type: ignore[assignment]
+    store: BaseStore | None = None
+    stream_writer: StreamWriter = _ignore
+    heartbeat: Callable[[], None] = _ignore
+    previous: Any = None
+    execution_info: ExecutionInfo | None = None
+    control: RunControl = field(default_factory=RunControl)
+
+    @property
+    def call_id(self) -> str:
+        """An idempotency key: the same on every attempt and retry of this call in this run."""
+        return "" if self.execution_info is None else self.execution_info.task_id
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the caller asked the run to stop in good order."""
+        return self.control.drain_requested
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why, None as long as nobody asked."""
+        return self.control.drain_reason
+
+
+def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:
+    """The runtime of the body under way.
+
+    Args:
+        context_schema: only tells type checkers what ``runtime.context`` is.
+
+    Raises:
+        OutsideRunError: where no run is under way.
+
+    >>> from durably.func import entrypoint
+    >>> @entrypoint()
+    ... def who(question: str) -> str:
+    ...     return get_runtime().context["user"]
+    >>> who.invoke("?", context={"user": "Ada"})
+    'Ada'
+    """
+    return here("get_runtime()").runtime()

@@ -1,0 +1,298 @@
+"""Stored deltas and compression: pure functions on encoded values.
+
+Storage that keeps every version of a value calls `shrink` with the bytes of the version before, and
+`restore` with the same bytes to get the value's own back. The order is: delta, compress, then the
+serializer's ``seal``.
+
+Forms, told apart by their first two bytes (``c1`` begins no encoded value)::
+
+    c1 5a 01 <size: 8 bytes> <zlib stream>                       compressed
+    c1 44 01 <CRC-32 of the base> <edits as msgpack>             delta: runs of the base, and new bytes
+    c1 44 02 <CRC-32 of the base> <size: 8 bytes> <zlib stream>  the same, compressed with the last 32 KiB
+                                                                 of the base as dictionary
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+
+from ..errors import DecodeError
+from .base import MAX_BYTES
+
+__all__ = ["COMPRESSED", "DELTA", "base_of", "compress", "expand", "is_delta", "restore", "shrink"]
+
+COMPRESSED = b"\xc1Z"
+DELTA = b"\xc1D"
+_VERSION = b"\x01"
+_EDITS, _DICTIONARY = b"\x01", b"\x02"
+_SIZE = struct.Struct(">Q")
+_CHECK = struct.Struct(">I")
+
+COMPRESS_OVER = 4096
+"""Shorter values are left as they are, in bytes."""
+_SAMPLE = 4096
+_BLOCK = 32
+_WINDOW = 32_768
+_MAX_SEARCH = 1 << 16
+_SURELY_SMALLER = 50
+_LEVEL = 1
+_WORTH = 0.8
+
+
+def compress(data: bytes, over: int = COMPRESS_OVER) -> bytes:
+    """The bytes compressed where that saves at least a fifth, else as they are.
+
+    Args:
+        data: an encoded value.
+        over: values of at most so many bytes are left as they are.
+
+    Example:
+        >>> len(compress(b"all work and no play " * 1000)) < 200
+        True
+    """
+    if len(data) <= over or data.startswith(COMPRESSED):
+        return data
+    middle = len(data) // 2
+    if len(data) > 4 * _SAMPLE:
+        sample = data[:_SAMPLE] + data[middle : middle + _SAMPLE]
+        if len(zlib.compress(sample, _LEVEL)) > _WORTH * len(sample):
+            return data
+    packed = zlib.compress(data, _LEVEL)
+    if len(packed) > _WORTH * len(data):
+        return data
+    return b"".join((COMPRESSED, _VERSION, _SIZE.pack(len(data)), packed))
+
+
+def expand(data: bytes, limit: int = MAX_BYTES) -> bytes:
+    """The bytes that were compressed; bytes in another form as they are.
+
+    Args:
+        data: what `compress` gave.
+        limit: the largest result, in bytes.
+
+    Raises:
+        DecodeError: the bytes are damaged or would grow beyond the limit.
+    """
+    if not data.startswith(COMPRESSED):
+        return data
+    if data[2:3] != _VERSION or len(data) < 3 + _SIZE.size:
+        raise DecodeError("a compressed value is cut off, or was written by a newer version of durably")
+    (size,) = _SIZE.unpack_from(data, 3)
+    return _inflate(zlib.decompressobj(), memoryview(data)[3 + _SIZE.size :], size, limit)
+
+
+def _inflate(stream: Any, packed: memoryview, size: int, limit: int) -> bytes:
+    if size > limit:
+        raise DecodeError(f"a compressed value of {size:,} bytes, over the limit of {limit:,}")
+    try:
+        data: bytes = stream.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise DecodeError(f"a damaged compressed value: {error}") from error
+    if len(data) != size or not stream.eof or stream.unused_data:
+        raise DecodeError("a compressed value does not have the size it should have")
+    return data
+
+
+# --- deltas ---------------------------------------------------------------------------------------
+
+
+def is_delta(data: bytes) -> bool:
+    """Whether the bytes are a delta, so that `restore` needs the bytes it was made from."""
+    return data.startswith(DELTA)
+
+
+def shrink(data: bytes, base: bytes | None = None) -> bytes:
+    """The smallest form of an encoded value: a delta to ``base``, compressed, or as it is.
+
+    Args:
+        data: the encoded value.
+        base: the encoded form of the version before it, if that is kept.
+
+    Returns:
+        A delta only where it is under half the size of the value without one.
+
+    Example:
+        >>> before, after = bytes(range(256)) * 8, bytes(range(256)) * 8 + b"one more"
+        >>> delta = shrink(after, before)
+        >>> len(delta) < 40, restore(delta, before) == after
+        (True, True)
+    """
+    if not base or data.startswith((DELTA, COMPRESSED)):
+        return compress(data)
+    edits = msgspec.msgpack.encode(_runs(data, base))
+    delta = _header(_EDITS, base) + edits
+    if len(edits) > _BLOCK:
+        delta = min(delta, _with_dictionary(edits, base), key=len)
+    if len(delta) * _SURELY_SMALLER < len(data):
+        return delta
+    whole = compress(data)
+    return delta if len(delta) * 2 < len(whole) else whole
+
+
+def restore(data: bytes, base: bytes | None = None, limit: int = MAX_BYTES) -> bytes:
+    """The encoded value behind what `shrink` gave.
+
+    Args:
+        data: the stored form.
+        base: the encoded value that the delta was made from; needed only where `is_delta` says so.
+        limit: the largest result, in bytes.
+
+    Raises:
+        DecodeError: the bytes are damaged, or ``base`` is another value than the delta was made from.
+    """
+    if not is_delta(data):
+        return expand(data, limit)
+    start = 3 + _CHECK.size
+    if base is None or len(data) < start or _CHECK.pack(zlib.crc32(base)) != data[3:start]:
+        raise DecodeError(
+            "a delta was read without the value it was made from: an earlier version is missing"
+        )
+    if data[2:3] == _EDITS:
+        return _apply(data[start:], base, limit)
+    if data[2:3] == _DICTIONARY:
+        return _apply(_expand_with(data[start:], base, limit), base, limit)
+    raise DecodeError("a delta was written by a newer version of durably")
+
+
+def base_of(version: int, width: int = 32) -> int | None:
+    """The earlier version that a version is stored as a difference to, so that chains stay short.
+
+    Of versions 1 to ``width - 1`` that is the one before; every ``width``-th version skips back over the
+    versions between, every ``width ** 2``-th over more. A value that grows by a fixed amount costs about
+    that amount once for each digit of ``version``, and the chain to version 0 has at most
+    ``width - 1`` steps for each digit.
+
+    Args:
+        version: 0 for the first value of its kind, then counting.
+        width: how many versions share a base.
+
+    Example:
+        >>> [base_of(version) for version in (0, 1, 31, 32, 33, 64, 1024)]
+        [None, 0, 30, 0, 32, 32, 0]
+    """
+    if version == 0:
+        return None
+    step = 1
+    while version % (step * width) == 0:
+        step *= width
+    return version - step
+
+
+def _header(form: bytes, base: bytes) -> bytes:
+    return DELTA + form + _CHECK.pack(zlib.crc32(base))
+
+
+def _with_dictionary(edits: bytes, base: bytes) -> bytes:
+    stream = zlib.compressobj(_LEVEL, zdict=base[-_WINDOW:])
+    packed = stream.compress(edits) + stream.flush()
+    return b"".join((_header(_DICTIONARY, base), _SIZE.pack(len(edits)), packed))
+
+
+def _expand_with(data: bytes, base: bytes, limit: int) -> bytes:
+    if len(data) < _SIZE.size:
+        raise DecodeError("a delta is cut off")
+    (size,) = _SIZE.unpack_from(data)
+    return _inflate(zlib.decompressobj(zdict=base[-_WINDOW:]), memoryview(data)[_SIZE.size :], size, limit)
+
+
+def _runs(data: bytes, base: bytes) -> list[int | bytes]:
+    """``[literal, offset, length, literal, ..., literal]``: new bytes, and runs of the base."""
+    runs: list[int | bytes] = []
+    start = position = offset = 0  # `data[start:position]` is new; `offset` is where the base would go on
+    index: dict[bytes, int] | None = None
+    while position < len(data):
+        length = _common(data, position, base, offset)
+        if length >= _BLOCK or (length and length == len(data) - position):
+            runs += [data[start:position], offset, length]
+            position += length
+            offset += length
+            start = position
+            continue
+        step = _step_over(data, position, base, offset)
+        if step:
+            position, offset = position + step, offset + step
+            continue
+        if index is None:
+            index = _blocks(base, offset)
+        found = _next_block(data, position, index)
+        if found is None:
+            break
+        position, offset = _back(data, found, start, base, index[data[found : found + _BLOCK]])
+    runs.append(data[start:])
+    return runs
+
+
+def _common(data: bytes, position: int, base: bytes, offset: int) -> int:
+    """How many bytes are the same from here on; slices of growing length are compared in C."""
+    most = min(len(data) - position, len(base) - offset)
+    length, step = 0, 64
+    while length < most:
+        step = min(step, most - length)
+        here, there = position + length, offset + length
+        if data[here : here + step] == base[there : there + step]:
+            length += step
+            step = min(step * 2, 1 << 16)
+        elif step == 1:
+            break
+        else:
+            step //= 2
+            most = min(most, length + 2 * step + 1)
+    return length
+
+
+def _step_over(data: bytes, position: int, base: bytes, offset: int) -> int:
+    """The length of a change in place, such as a new count, after which both are alike; 0 for none."""
+    for step in range(1, 17):
+        here, there = position + step, offset + step
+        block = data[here : here + _BLOCK]
+        if len(block) == _BLOCK and block == base[there : there + _BLOCK]:
+            return step
+    return 0
+
+
+def _blocks(base: bytes, offset: int) -> dict[bytes, int]:
+    """Where in the rest of the base each aligned block lies, the first one of several."""
+    return {base[at : at + _BLOCK]: at for at in reversed(range(offset, len(base) - _BLOCK + 1, _BLOCK))}
+
+
+def _next_block(data: bytes, position: int, index: dict[bytes, int]) -> int | None:
+    """The next place in the data that starts with a block of the base."""
+    if not index:
+        return None
+    for at in range(position, min(len(data) - _BLOCK + 1, position + _MAX_SEARCH)):
+        if data[at : at + _BLOCK] in index:
+            return at
+    return None
+
+
+def _back(data: bytes, position: int, start: int, base: bytes, offset: int) -> tuple[int, int]:
+    """Go back as far as the bytes before a found block are the same too."""
+    while position > start and offset > 0 and data[position - 1] == base[offset - 1]:
+        position, offset = position - 1, offset - 1
+    return position, offset
+
+
+def _apply(edits: bytes, base: bytes, limit: int) -> bytes:
+    """Put the value together from runs of the base and new bytes."""
+    try:
+        runs = msgspec.msgpack.decode(edits, type=list[int | bytes])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DecodeError(f"a damaged delta: {error}") from error
+    parts: list[bytes] = []
+    size = 0
+    for literal, offset, length in zip(runs[0::3], runs[1::3], runs[2::3], strict=False):
+        if type(literal) is not bytes or type(offset) is not int or type(length) is not int:
+            raise DecodeError("a damaged delta")
+        if offset < 0 or length < 0 or offset + length > len(base):
+            raise DecodeError("a delta that goes beyond the value it was made from")
+        size += len(literal) + length
+        if size > limit:
+            raise DecodeError(f"a delta that makes a value over the limit of {limit:,} bytes")
+        parts += (literal, base[offset : offset + length])
+    if len(runs) % 3 != 1 or type(runs[-1]) is not bytes:
+        raise DecodeError("a damaged delta")
+    return b"".join((*parts, runs[-1]))

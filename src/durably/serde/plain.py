@@ -1,0 +1,53 @@
+"""The fast path: values made of exact JSON-like types are bare msgpack.
+
+msgspec encodes tuples, sets, enums, dataclasses and more as if they were lists, strings and maps. A value may
+take this path only if every part of it is of an exact type that msgpack gives back as it was.
+"""
+
+from __future__ import annotations
+
+from gc import get_referents
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import DecodeError
+from .base import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SCALARS", "all_scalar", "decode", "encode", "encode_sorted", "is_plain"]
+
+SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+all_scalar: Callable[..., bool] = SCALARS.issuperset
+_all_plain: Callable[..., bool] = (SCALARS | {list, dict}).issuperset
+
+
+def is_plain(value: object, limit: int) -> bool:
+    """Whether a list or dict consists of exact plain types, all the way down.
+
+    Goes level by level with ``gc.get_referents``, which in one C call gives the parts of all lists and
+    dicts of a level (of dicts: the values, and the keys unless all are exact strings). Answers no for
+    values with more than ``limit`` parts or deeper than `MAX_DEPTH`: the careful path then says
+    what is wrong with them.
+    """
+    level = get_referents(value)
+    if all_scalar(map(type, level)):
+        return True
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return True
+        if not _all_plain(map(type, level)) or len(level) > limit:
+            return False
+        level = get_referents(*level)
+    return False
+
+
+def _refuse_ext(code: int, data: memoryview) -> object:
+    raise DecodeError(f"extension type {code} where only plain values can be")
+
+
+encode = msgspec.msgpack.Encoder().encode
+encode_sorted = msgspec.msgpack.Encoder(order="deterministic").encode
+decode = msgspec.msgpack.Decoder(ext_hook=_refuse_ext).decode

@@ -1,0 +1,155 @@
+"""The rows of a store as SQL. Every statement is constant; names and values are bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..._sqlite import Schema
+from ..rows import Namespace, Row, Rows, VectorRow, Write
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+__all__ = ["SCHEMA", "SqliteRows"]
+
+SCHEMA = Schema(
+    "store",
+    1,
+    (
+        """CREATE TABLE durably_store (
+               id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL,
+               data BLOB NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, expires REAL, ttl REAL,
+               UNIQUE (namespace, key))""",
+        # Holds all that is needed to order or to list items without reading them.
+        "CREATE INDEX durably_store_recent ON durably_store (namespace, updated, expires)",
+        "CREATE INDEX durably_store_expires ON durably_store (expires) WHERE expires IS NOT NULL",
+        # AUTOINCREMENT: ids only grow, so whoever keeps vectors in memory asks for those after its last.
+        """CREATE TABLE durably_store_vectors (
+               id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, namespace TEXT NOT NULL,
+               vector BLOB NOT NULL)""",
+        "CREATE INDEX durably_store_vectors_item ON durably_store_vectors (item)",
+        "CREATE INDEX durably_store_vectors_namespace ON durably_store_vectors (namespace)",
+        "CREATE TABLE durably_store_once (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE durably_store_changes (added INTEGER NOT NULL, deleted INTEGER NOT NULL)",
+        "INSERT INTO durably_store_changes VALUES (0, 0)",
+        """CREATE TRIGGER durably_store_deleted AFTER DELETE ON durably_store BEGIN
+               DELETE FROM durably_store_vectors WHERE item = old.id; END""",
+        """CREATE TRIGGER durably_store_vector_added AFTER INSERT ON durably_store_vectors BEGIN
+               UPDATE durably_store_changes SET added = added + 1; END""",
+        """CREATE TRIGGER durably_store_vector_deleted AFTER DELETE ON durably_store_vectors BEGIN
+               UPDATE durably_store_changes SET deleted = deleted + 1; END""",
+    ),
+)
+
+COLUMNS = "id, namespace, key, data, created, updated, expires"
+# A label holds no dot and "/" follows ".": the range is what begins with the prefix and a dot.
+INSIDE = "namespace >= ?1 AND namespace < ?1 || '/' AND (namespace = ?1 OR namespace > ?1 || '.')"
+EVERYWHERE = "?1 = ''"
+
+FIND = f"SELECT {COLUMNS} FROM durably_store WHERE namespace = ? AND key = ?"
+FETCH = f"SELECT {COLUMNS} FROM durably_store WHERE id IN (SELECT value FROM json_each(?))"
+RECENT = """
+    SELECT id FROM durably_store WHERE {under} AND (?2 IS NULL OR expires IS NULL OR expires > ?2)
+    ORDER BY updated DESC, id DESC LIMIT ?3"""
+WRITE = """
+    INSERT INTO durably_store (namespace, key, data, created, updated, expires, ttl)
+    VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
+    ON CONFLICT (namespace, key) DO UPDATE SET
+        data = excluded.data, updated = excluded.updated, expires = excluded.expires, ttl = excluded.ttl,
+        created = CASE WHEN expires IS NULL OR expires > ?4 THEN created ELSE excluded.created END
+    RETURNING id"""
+DELETE = "DELETE FROM durably_store WHERE namespace = ? AND key = ?"
+TOUCH = """
+    UPDATE durably_store SET expires = ? + ttl
+    WHERE id IN (SELECT value FROM json_each(?)) AND ttl IS NOT NULL"""
+SWEEP = """
+    DELETE FROM durably_store WHERE id IN
+    (SELECT id FROM durably_store WHERE expires IS NOT NULL AND expires <= ? LIMIT ?)"""
+NAMESPACES = """
+    SELECT DISTINCT namespace FROM durably_store
+    WHERE ?1 IS NULL OR expires IS NULL OR expires > ?1"""
+CLAIM = "INSERT INTO durably_store_once VALUES (?, ?) ON CONFLICT DO NOTHING"
+CHANGES = "SELECT added, deleted FROM durably_store_changes"
+VECTOR_IDS = "SELECT id FROM durably_store_vectors WHERE {under} ORDER BY id"
+VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE {under} AND id > ?2 ORDER BY id"
+# "+" keeps the planner from the index on namespaces: what is new is at the end of the table.
+NEWER = VECTORS.replace("{under}", INSIDE.replace("namespace", "+namespace"))
+ADD_VECTOR = "INSERT INTO durably_store_vectors (item, namespace, vector) VALUES (?, ?, ?)"
+DROP_VECTORS = "DELETE FROM durably_store_vectors WHERE item = ?"
+
+
+class SqliteRows(Rows):
+    """The rows, as the transaction of one cursor sees them."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+
+    def find(self, namespace: Namespace, key: str) -> Row | None:
+        found = self._cursor.execute(FIND, (joined(namespace), key)).fetchone()
+        return None if found is None else as_row(found)
+
+    def fetch(self, ids: Sequence[int]) -> dict[int, Row]:
+        rows = map(as_row, self._cursor.execute(FETCH, (as_array(ids),)))
+        return {row.id: row for row in rows}
+
+    def recent(self, prefix: Namespace, live_at: float | None, limit: int | None) -> Sequence[int]:
+        bound = (joined(prefix), live_at, -1 if limit is None else limit)
+        return [one for (one,) in self._cursor.execute(under(RECENT, prefix), bound)]
+
+    def write(self, write: Write, now: float) -> None:
+        namespace = joined(write.namespace)
+        expires = None if write.ttl is None else now + write.ttl
+        bound = (namespace, write.key, write.data, now, expires, write.ttl)
+        [(item,)] = self._cursor.execute(WRITE, bound).fetchall()
+        self._cursor.execute(DROP_VECTORS, (item,))
+        for vector in write.vectors:
+            self._cursor.execute(ADD_VECTOR, (item, namespace, vector))
+
+    def delete(self, namespace: Namespace, key: str) -> None:
+        self._cursor.execute(DELETE, (joined(namespace), key))
+
+    def touch(self, ids: Iterable[int], now: float) -> None:
+        self._cursor.execute(TOUCH, (now, as_array(ids)))
+
+    def sweep(self, now: float, limit: int) -> int:
+        return self._cursor.execute(SWEEP, (now, limit)).rowcount
+
+    def namespaces(self, live_at: float | None) -> Iterable[Namespace]:
+        return [tuple(text.split(".")) for (text,) in self._cursor.execute(NAMESPACES, (live_at,))]
+
+    def claim(self, once_key: str, now: float) -> bool:
+        return self._cursor.execute(CLAIM, (once_key, now)).rowcount == 1
+
+    def changes(self) -> tuple[int, int]:
+        added, deleted = self._cursor.execute(CHANGES).fetchone()
+        return added, deleted
+
+    def vector_ids(self, prefix: Namespace) -> list[int]:
+        return [one for (one,) in self._cursor.execute(under(VECTOR_IDS, prefix), (joined(prefix),))]
+
+    def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
+        statement = NEWER if after and prefix else under(VECTORS, prefix)
+        return self._cursor.execute(statement, (joined(prefix), after)).fetchall()
+
+
+def joined(namespace: Namespace) -> str:
+    """Return a namespace as one text; labels hold no dots."""
+    return ".".join(namespace)
+
+
+def under(statement: str, prefix: Namespace) -> str:
+    """Return the statement for a prefix: one form for everything, one that uses the index on namespaces."""
+    return statement.format(under=INSIDE if prefix else EVERYWHERE)
+
+
+def as_array(ids: Iterable[int]) -> str:
+    """Return ids as a JSON array, so that any number of them is one bound value."""
+    return f"[{','.join(map(str, ids))}]"
+
+
+def as_row(found: tuple[Any, ...]) -> Row:
+    """Return the row behind the columns of a statement."""
+    one, namespace, key, data, created, updated, expires = found
+    return Row(one, tuple(namespace.split(".")), key, data, created, updated, expires)
