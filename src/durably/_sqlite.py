@@ -137,9 +137,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         parent = Path(self._path).parent
         if not self.is_memory and not self._path.startswith("file:") and not parent.is_dir():
-            raise StorageError(
-                f"the folder {str(parent)!r} for the {self.schema.part} does not exist; create it"
-            )
+            raise StorageError(f"the folder {str(parent)!r} for the {self.schema.part} does not exist; create it")
         connection = sqlite3.connect(
             self._path,
             timeout=self.timeout,
@@ -245,9 +243,7 @@ def refuse_foreign(cursor: sqlite3.Cursor, name: str) -> None:
 
 def create(cursor: sqlite3.Cursor, schema: Schema) -> None:
     """Create the tables, and write down their version."""
-    cursor.execute(
-        "CREATE TABLE IF NOT EXISTS durably_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL)"
-    )
+    cursor.execute("CREATE TABLE IF NOT EXISTS durably_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL)")
     for statement in schema.statements:
         cursor.execute(statement)
     cursor.execute("INSERT INTO durably_parts VALUES (?, ?)", (schema.part, schema.version))

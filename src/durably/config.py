@@ -39,7 +39,9 @@ def get_store() -> BaseStore:
     """
     store = here("get_store()").runtime().store
     if store is None:
-        raise ConfigError("this workflow has no store: declare it with @entrypoint(store=InMemoryStore()) or another one")
+        raise ConfigError(
+            "this workflow has no store: declare it with @entrypoint(store=InMemoryStore()) or another one"
+        )
     return store
 
 

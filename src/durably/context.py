@@ -25,12 +25,15 @@ class Place(Protocol):
 
     def ask(self, value: Any, response_schema: Any) -> Any:
         """Put a question, or return its recorded answer."""
+        ...
 
     def config(self) -> Mapping[str, Any]:
         """The config of the body under way."""
+        ...
 
     def runtime(self) -> Runtime[Any]:
         """The runtime of the body under way."""
+        ...
 
 
 current: ContextVar[Place | None] = ContextVar("durably_scope", default=None)

@@ -24,13 +24,14 @@ from .cache.base import BaseCache
 from .checkpoint.base import BaseCheckpointer
 from .context import current, here
 from .engine.caching import namespace_of
-from .engine.function import Final, Function, Policies, describe, is_async_callable, name_of
+from .engine.function import FinalValue, Function, Policies, describe, is_async_callable, name_of
 from .engine.run import QUESTION
 from .engine.steps import Do
 from .errors import AnnotationError, DeclarationError
+from .invocation import Settings
 from .serde import learn
 from .types import CachePolicy, RetryPolicy, TimeoutPolicy
-from .workflow import Settings, Workflow
+from .workflow import Workflow
 
 if TYPE_CHECKING:
     from .engine.call import TaskFuture
@@ -206,7 +207,7 @@ class entrypoint:
     'Hello, Ada'
     """
 
-    class final(Final, Generic[R, S]):
+    class final(FinalValue, Generic[R, S]):
         """Return one thing and save another, which the thread's next run sees as ``previous``.
 
         Args:
@@ -285,9 +286,7 @@ class entrypoint:
         return Workflow(function, self._settings)
 
 
-def _declare(
-    func: Callable[..., Any], name: str | None, policies: Policies, *, is_workflow: bool = False
-) -> Function:
+def _declare(func: Callable[..., Any], name: str | None, policies: Policies, *, is_workflow: bool = False) -> Function:
     kind = "an entrypoint" if is_workflow else "a task"
     if isinstance(func, (Task, Workflow)):
         raise DeclarationError(f"{func!r} is marked already: mark the function itself, once")
@@ -311,7 +310,9 @@ def _check_input(function: Function) -> None:
         for parameter in function.parameters.signature.parameters.values()
     )
     if not takes_input:
-        raise DeclarationError(f"{what} takes no input: an entrypoint has one positional parameter, which is given to invoke()")
+        raise DeclarationError(
+            f"{what} takes no input: an entrypoint has one positional parameter, which is given to invoke()"
+        )
     required = function.parameters.required()
     if len(required) > 1:
         raise DeclarationError(
@@ -385,4 +386,3 @@ def _old_spelling(old: dict[str, Any], old_name: str, new_name: str, value: Any,
     if old and (where == "task" or old_name == "retry"):
         raise DeclarationError(f"{where}() has no argument {', '.join(map(repr, old))}")
     return value
-

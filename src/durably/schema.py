@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .engine.function import Final, Function, unwrapped
+from .engine.function import FinalValue, Function, unwrapped
 from .errors import ConfigError
 
 __all__ = ["context_as", "context_schema_of", "input_schema_of", "output_schema_of"]
@@ -27,7 +27,7 @@ def output_schema_of(function: Function) -> dict[str, Any]:
     """The JSON schema of what a workflow returns; of ``entrypoint.final[R, S]`` that is R."""
     annotation = _hints(function).get("return", Any)
     origin = typing.get_origin(annotation)
-    if isinstance(origin, type) and issubclass(origin, Final):
+    if isinstance(origin, type) and issubclass(origin, FinalValue):
         annotation = typing.get_args(annotation)[0]
     return json_schema(annotation)
 

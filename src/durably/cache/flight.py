@@ -66,9 +66,7 @@ class Lead:
 
     __slots__ = ("_flights", "_landing", "_place")
 
-    def __init__(
-        self, flights: SingleFlight, place: tuple[str, bytes], landing: Future[bytes | None]
-    ) -> None:
+    def __init__(self, flights: SingleFlight, place: tuple[str, bytes], landing: Future[bytes | None]) -> None:
         self._flights = flights
         self._place = place
         self._landing = landing

@@ -93,9 +93,7 @@ def checked(client: Any) -> Any:
         raise ConfigError(f"{client!r} is not a Redis client; give a URL or a redis.Redis")
     pool = getattr(client, "connection_pool", None)
     if getattr(pool, "connection_kwargs", {}).get("decode_responses"):
-        raise ConfigError(
-            "the Redis client decodes responses, but results are bytes; drop decode_responses=True"
-        )
+        raise ConfigError("the Redis client decodes responses, but results are bytes; drop decode_responses=True")
     return client
 
 

@@ -138,27 +138,35 @@ class Transaction(Protocol):
 
     def open(self, thread_id: str) -> Opened:
         """The thread, its current run and its ``previous``, in one read."""
+        ...
 
     def records(self, run_no: int) -> list[bytes]:
         """The chunks of a run's journal, in the order they were written."""
+        ...
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
         """Insert or replace a thread; returns it with its number."""
+        ...
 
     def put_run(self, row: RunRow) -> RunRow:
         """Insert or replace a run; returns it with its number."""
+        ...
 
     def append(self, chunk: Chunk) -> bool:
         """Append to a journal; False, and nothing written, when the fence is stale."""
+        ...
 
     def fence(self, thread_no: int) -> int:
         """The fence that holds the thread now; 0 where there is no such thread."""
+        ...
 
     def owner(self, owner: str) -> OwnerRow | None:
         """The process of that name."""
+        ...
 
     def put_owner(self, row: OwnerRow) -> None:
         """Insert or replace a process."""
+        ...
 
 
 Work: TypeAlias = Callable[[Transaction], Any]
@@ -206,6 +214,7 @@ class BaseCheckpointer(ABC):
 
     def close(self) -> None:
         """Give back what the backend holds open."""
+        return
 
     def __enter__(self) -> Self:
         return self

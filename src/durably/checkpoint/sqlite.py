@@ -262,7 +262,9 @@ def _translate(error: sqlite3.Error, name: str) -> Exception:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{name!r} is locked: {error}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ForeignDatabase(f"{name!r} is corrupt or not a SQLite database: {error}. Restore it, or give another file.")
+        return ForeignDatabase(
+            f"{name!r} is corrupt or not a SQLite database: {error}. Restore it, or give another file."
+        )
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
         return ConfigError(f"{name!r} is closed: keep the checkpointer open for as long as its workflows run.")
     return StorageError(f"{name!r}: {error}")

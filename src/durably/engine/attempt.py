@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DurablyError, EncodeError, GraphInterrupt, Stop, Superseded
 from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING, Interrupt
-from .call import Env, TaskFuture
+from .call import Env
 from .commit import Committer, Log
 from .failures import tried_again
-from .function import Final, Function
-from .identity import new_run_id
+from .function import FinalValue, Function
+from .identity import new_run_id, run_place
 from .journal import Journal
-from .lifecycle import Admitted, Ending, Head, Outcome, Request, admit, run_place, settle
+from .lifecycle import Admitted, Ending, Head, Outcome, Request, admit, settle
 from .loops import LoopHost
 from .options import Options
 from .owner import Owner
@@ -85,15 +85,15 @@ def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
         result = yield from _performed(run, invocation, invocation.value, invocation.env, host)
     else:
         result = yield from _recorded(invocation, invocation.checkpointer, host)
-    value = result.value if isinstance(result, Final) else result
+    value = result.value if isinstance(result, FinalValue) else result
     _emit_end(invocation, value)
     return value
 
 
 def _performed(run: Run, invocation: Invocation, value: Any, env: Env, host: LoopHost | None) -> Steps[Any]:
-    """Run the body to its end: a value, a `Final`, `Asked`, or an exception."""
+    """Run the body to its end: a value, a `FinalValue`, `Asked`, or an exception."""
     root = run.root(invocation.function, value, env)
-    invocation.leash.attach(run, root)
+    invocation.leash.attach(root)
     with _branches(host):
         yield from perform(root)
     for call in run.failed:
@@ -221,7 +221,7 @@ def _ended(result: Any, invocation: Invocation, run: Run, checkpointer: BaseChec
     if isinstance(result, Asked):
         return Ending("asked")
     name = f"workflow {invocation.function.name!r}"
-    value, save = (result.value, result.save) if isinstance(result, Final) else (result, result)
+    value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
     saved = _encoded(checkpointer, save, run_place(run.run_id, "saved"), f"what {name} saves")
     if save is value:
         return Ending("done", Outcome(), saved)
@@ -230,7 +230,7 @@ def _ended(result: Any, invocation: Invocation, run: Run, checkpointer: BaseChec
 
 
 def _failed(error: BaseException, run: Run) -> Ending:
-    data = run.serde.dumps(encode_exception(error), run_place(run.run_id, "error"))
+    data = run.recorder.serde.dumps(encode_exception(error), run_place(run.run_id, "error"))
     again = tuple((key.scope, key.name, key.n) for key in tried_again(error, run.failed))
     return Ending("failed" if isinstance(error, Exception) else "stopped", Outcome(error=data, again=again))
 

@@ -35,13 +35,16 @@ def namespace_of(function: Function) -> str:
 
 
 def through(
-    call: TaskFuture[Any], cache: BaseCache, policy: CachePolicy, execute: Callable[[TaskFuture[Any]], Steps[Any]]
+    call: TaskFuture[Any],
+    cache: BaseCache,
+    policy: CachePolicy,
+    execute: Callable[[TaskFuture[Any]], Steps[Any]],
 ) -> Steps[Any]:
     """The cached result of a call, or that of ``execute``, which is then kept."""
     namespace = namespace_of(call.function)
     key = _key(call, policy)
     look = Do(partial(cache.get, namespace, key), inline=cache.inline)
-    serde, place = call.run.serde, b"cache\0" + namespace.encode()
+    serde, place = call.run.recorder.serde, b"cache\0" + namespace.encode()
     found = yield look
     while found is None:
         landing = _flight(cache).begin(namespace, key)
@@ -69,7 +72,7 @@ def _flight(cache: BaseCache) -> SingleFlight:
 def _key(call: TaskFuture[Any], policy: CachePolicy) -> bytes:
     function = call.function
     if policy.key_func is None:
-        return call.run.serde.cache_key(function.parameters.bound(call.args, call.kwargs))
+        return call.run.recorder.serde.cache_key(function.parameters.bound(call.args, call.kwargs))
     key = policy.key_func(*call.args, **call.kwargs)
     if isinstance(key, str):
         key = key.encode("utf-8", "surrogatepass")

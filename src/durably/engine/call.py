@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,12 +125,12 @@ class TaskFuture(SharedFuture[R]):
         self.env = env
         self.parent = parent
         self.context = context
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         own, defaults = function.policies, NO_POLICIES if function.is_workflow else env.policies
         self.retry_policies = own.retry or defaults.retry
         self.cache_policy = own.cache or defaults.cache
         # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
-        self.keeps = bool(self.retry_policies) or (parent is not None and parent.keeps)
+        self.keeps: bool = bool(self.retry_policies) or (parent is not None and parent.keeps)
         self.fingerprint = b""
         self.children: set[TaskFuture[Any]] = set()  # called in this body and unfinished; guarded by the run's lock
         self.attempt = 0
@@ -172,18 +172,18 @@ class TaskFuture(SharedFuture[R]):
         place = current.get()
         depth = place.body.inline + 1 if isinstance(place, Scope) else 1
         if depth > INLINE_DEPTH:
-            self.run.dispatch_elsewhere(self)
-        elif self.run.claim(self):
+            self.run.scheduler.begin_elsewhere(self)
+        elif self.run.scheduler.claim(self):
             self.inline = depth
             drive(perform(self))
 
     def help_on_loop(self) -> Generator[Any, Any, None]:
         """Run the body inside the awaiting asyncio task, if it is an async one of this loop that nobody has begun."""
-        if not self.function.is_async or not self.run.is_here():
+        if not self.function.is_async or not self.run.scheduler.is_here():
             return
         place = current.get()
         depth = place.body.inline + 1 if isinstance(place, Scope) else 1
-        if depth <= INLINE_DEPTH and self.run.claim(self):
+        if depth <= INLINE_DEPTH and self.run.scheduler.claim(self):
             self.inline = depth
             self.asyncio_task = task = asyncio.current_task()
             yield from adrive(perform(self)).__await__()
@@ -210,19 +210,20 @@ class TaskFuture(SharedFuture[R]):
         if task is None:
             return False
         self.cancelling = True
-        self.run.host.post(lambda: None if self._state in DONE else task.cancel())
+        self.run.scheduler.host.post(lambda: None if self._state in DONE else task.cancel())
         return True
 
     def withdraw(self) -> bool:
         """Cancel the work if it has not begun."""
         if not self.claim():
             return False
-        self.run.finished(self)
+        if self.parent is not None:
+            self.run.scheduler.finished(self, self.parent)
         return self.settle(CANCELLED)
 
     def spawn(self) -> None:
         """Run the claimed body as an asyncio task of its own; on the loop's thread."""
-        self.asyncio_task = self.run.host.spawn(adrive(perform(self)))
+        self.asyncio_task = self.run.scheduler.host.spawn(adrive(perform(self)))
 
     def execute(self) -> None:
         """Run the claimed body on this thread."""
@@ -254,7 +255,7 @@ class TaskFuture(SharedFuture[R]):
             return self.function.call(*self.args, **self.kwargs, **self._injected(missing))
         return self.function.call(*self.args, **self.kwargs)
 
-    def _injected(self, missing: list[Injected]) -> dict[str, Any]:
+    def _injected(self, missing: Sequence[Injected]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for parameter in missing:
             if parameter.name == "previous":
@@ -315,7 +316,7 @@ class TaskFuture(SharedFuture[R]):
             heartbeat=self.heartbeat,
             previous=None if self.env.previous is MISSING else self.env.previous,
             execution_info=info,
-            control=run.control,
+            control=run.options.control,
         )
 
     def emit_update(self, value: Any) -> None:

@@ -38,7 +38,18 @@ class Log:
         durability: when they are to be on disk.
     """
 
-    __slots__ = ("_committer", "appended", "dirty", "durability", "error", "fence", "pending", "run_no", "thread_no", "written")
+    __slots__ = (
+        "_committer",
+        "appended",
+        "dirty",
+        "durability",
+        "error",
+        "fence",
+        "pending",
+        "run_no",
+        "thread_no",
+        "written",
+    )
 
     def __init__(self, committer: Committer, place: tuple[int, int, int], durability: Durability) -> None:
         self._committer = committer
@@ -49,6 +60,11 @@ class Log:
         self.written = 0
         self.dirty = False  # whether the committer knows that there is something to write
         self.error: BaseException | None = None
+
+    @property
+    def checkpointer(self) -> BaseCheckpointer:
+        """The database."""
+        return self._committer.checkpointer
 
     def append(self, record: Record) -> None:
         """Take a record; it is written now, soon or at the end."""

@@ -12,7 +12,16 @@ from typing import Any, Final
 from ..errors import GeneratorFunctionError
 from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
 
-__all__ = ["Final", "Function", "Injected", "Parameters", "Policies", "describe", "is_async_callable", "name_of"]
+__all__ = [
+    "Final",
+    "Function",
+    "Injected",
+    "Parameters",
+    "Policies",
+    "describe",
+    "is_async_callable",
+    "name_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Policies:
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class FinalValue:
     """A return value, and what the thread's next run is to see as ``previous`` instead of it."""
 
     value: Any
@@ -89,7 +98,11 @@ class Parameters:
             )  # fmt: skip
         parameters = list(self.signature.parameters.values())
         self.injected = tuple(
-            Injected(p.name, i if p.kind is p.POSITIONAL_OR_KEYWORD else KEYWORD_ONLY, p.default not in (p.empty, None))
+            Injected(
+                p.name,
+                i if p.kind is p.POSITIONAL_OR_KEYWORD else KEYWORD_ONLY,
+                p.default not in (p.empty, None),
+            )
             for i, p in enumerate(parameters)
             if _wants_injection(p)
         )
@@ -194,4 +207,3 @@ def is_async_callable(function: Callable[..., Any]) -> bool:
             "or take a `writer: StreamWriter` parameter and write each value to it as it comes."
         )
     return inspect.iscoroutinefunction(inner)
-

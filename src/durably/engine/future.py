@@ -64,8 +64,7 @@ class SharedFuture(Future[R]):
 
     def help_on_loop(self) -> Generator[Any, Any, None]:
         """Likewise for an `asyncio.Task` that is about to wait."""
-        return
-        yield
+        yield from ()
 
     def delivered(self) -> None:
         """Called whenever an outcome is about to be handed to somebody who asked."""

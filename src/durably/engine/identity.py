@@ -12,7 +12,7 @@ from hashlib import blake2b
 from os import urandom
 from typing import NamedTuple
 
-__all__ = ["Key", "body_of", "body_path", "branch_path", "call_id", "new_run_id"]
+__all__ = ["Key", "body_of", "body_path", "branch_path", "call_id", "new_run_id", "record_place", "run_place"]
 
 
 class Key(NamedTuple):
@@ -70,3 +70,13 @@ def call_id(run_id: str, key: Key) -> str:
 def new_run_id() -> str:
     """A new run's name: 32 hexadecimal digits that sort by time, the first fourteen being microseconds."""
     return f"{time.time_ns() // 1000:014x}{urandom(9).hex()}"
+
+
+def record_place(run_id: str, key: Key) -> bytes:
+    """Where the value of a call is stored, for an encrypting serializer to bind it to."""
+    return f"{run_id}\0{key.scope}\0{key.name}\0{key.n}".encode("utf-8", "surrogatepass")
+
+
+def run_place(run_id: str, what: str) -> bytes:
+    """Where one of a run's own values is stored, likewise: its input, what it returned, saved or raised."""
+    return f"{run_id}\0\0{what}\0".encode()

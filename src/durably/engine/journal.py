@@ -138,7 +138,9 @@ class Journal:
             if self._strict:
                 self._refuse_new(key)
             return None
-        self._differs(f"call {key} is made with other arguments than recorded: the recorded result is used all the same")
+        self._differs(
+            f"call {key} is made with other arguments than recorded: the recorded result is used all the same"
+        )
         return self._unclaimed.pop(key)
 
     def leftovers(self, body: str) -> Iterator[Entry]:
@@ -162,8 +164,8 @@ class Journal:
                 self._moved[_place(record)].append(record.key)
         keys = self._moved.get((body_of(key.scope), key.name, fingerprint), ())
         for candidate in keys:
-            record = self._unclaimed.get(candidate)
-            if record is not None and record.fingerprint == fingerprint:
+            found = self._unclaimed.get(candidate)
+            if found is not None and found.fingerprint == fingerprint:
                 return candidate
         return None
 
@@ -202,4 +204,3 @@ def questions(records: Iterable[Record]) -> dict[Key, Record]:
         elif record.kind == ANSWERED:
             asked.pop(record.key, None)
     return asked
-

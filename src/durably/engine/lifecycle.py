@@ -26,7 +26,7 @@ from ..errors import (
     WorkflowMismatch,
 )
 from ..serde import Serializer
-from .identity import Key, call_id
+from .identity import Key, call_id, record_place
 from .journal import ANSWERED, RAISED, Record, decode_records, encode_records, questions
 from .owner import Owner
 
@@ -118,11 +118,6 @@ class Ending:
     saved: bytes | None = None
 
 
-def run_place(run_id: str, what: str) -> bytes:
-    """Where a run's own values are stored, for an encrypting serializer to bind them to."""
-    return f"{run_id}\0\0{what}\0".encode()
-
-
 def admit(request: Request, owner: Owner, serde: Serializer) -> Work:
     """Begin an attempt: of a new run, or of the thread's current one."""
 
@@ -180,9 +175,7 @@ def _abandon(run: RunRow | None, transaction: Transaction, now: float) -> None:
         transaction.put_run(replace(run, status="abandoned", updated_at=now))
 
 
-def _resumed(
-    request: Request, opened: Opened, serde: Serializer, transaction: Transaction, now: float
-) -> Admitted:
+def _resumed(request: Request, opened: Opened, serde: Serializer, transaction: Transaction, now: float) -> Admitted:
     thread, run = opened.thread, opened.run
     if thread is None or run is None or run.status not in RESUMABLE:
         raise _nothing_to_resume(request, run)
@@ -264,12 +257,9 @@ def _differs(name: str, answered: Record, answer: Any, run: RunRow, serde: Seria
     recorded = serde.loads(answered.data, record_place(run.run_id, answered.key))
     if type(recorded) is type(answer) and recorded == answer:
         return False
-    raise AlreadyAnswered(f"question {name} has been answered with {recorded!r}: it cannot be answered with {answer!r} too.")
-
-
-def record_place(run_id: str, key: Key) -> bytes:
-    """Where the value of a call is stored, for an encrypting serializer to bind it to."""
-    return f"{run_id}\0{key.scope}\0{key.name}\0{key.n}".encode("utf-8", "surrogatepass")
+    raise AlreadyAnswered(
+        f"question {name} has been answered with {recorded!r}: it cannot be answered with {answer!r} too."
+    )
 
 
 # What runs again.
@@ -318,4 +308,3 @@ def settle(admitted: Admitted, ending: Ending) -> Work:
         transaction.put_thread(replace(thread, owner="", head_no=run.no if done else thread.head_no))
 
     return work
-

@@ -99,7 +99,17 @@ def _positive(config: Mapping[str, Any], name: str, default: int | None) -> int 
 
 
 KNOWN: Final = frozenset(
-    ("configurable", "tags", "metadata", "callbacks", "run_name", "run_id", "max_concurrency", "recursion_limit", "grace")
+    (
+        "configurable",
+        "tags",
+        "metadata",
+        "callbacks",
+        "run_name",
+        "run_id",
+        "max_concurrency",
+        "recursion_limit",
+        "grace",
+    )
 )
 
 
@@ -119,7 +129,10 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
         _check_config(config)
         for name, value in config.items():
             if name == "tags":
-                merged["tags"] = [*merged.get("tags", ()), *(tag for tag in value or () if tag not in merged.get("tags", ()))]
+                merged["tags"] = [
+                    *merged.get("tags", ()),
+                    *(tag for tag in value or () if tag not in merged.get("tags", ())),
+                ]
             elif name in ("metadata", "configurable"):
                 merged[name] = {**merged.get(name, {}), **(value or {})}
             else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphBubbleUp, GraphInterrupt
 from . import caching
-from .function import Final
+from .function import FinalValue
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
 from .steps import Pause, Steps
@@ -29,24 +29,24 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     recorded = False
     try:
         value = yield from _cached_or_executed(call)
-        if call.parent is not None and isinstance(value, Final):
+        if call.parent is not None and isinstance(value, FinalValue):
             value = value.value
-        recorded = run.record_result(call, value)
+        recorded = run.recorder.result(call, value)
     except CancelledError:
         state = CANCELLED
     except GraphBubbleUp as signal:
         error = signal
     except BaseException as failure:
         error = failure
-        recorded = run.record_failure(call, failure)
+        recorded = run.recorder.failure(call, failure)
     if recorded and run.durability == "sync":
         try:
-            yield from run.flush()
+            yield from run.recorder.flush()
         except BaseException as failure:
             error = failure
     if error is None and state is FINISHED:
         call.emit_update(value)
-    run.finished(call, asked=isinstance(error, GraphInterrupt))
+    run.ended(call, error)
     call.settle(state, value, error)
 
 
@@ -65,7 +65,7 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
             value = yield call
             yield from close(call, None)
             _check_swallowed(call)
-            call.run.report_leftovers(call)
+            call.run.recorder.report_leftovers(call)
             return value
         except BaseException as error:
             failure = _signal_in(error) or error
@@ -74,7 +74,7 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         if seconds is None:
             raise failure
         yield Pause(seconds)
-        call.run.rewind(call)
+        call.run.recorder.rewind(call.path)
 
 
 def _seconds_before_retry(call: TaskFuture[Any], failure: BaseException) -> float | None:
@@ -120,7 +120,7 @@ def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
     if failure is None:
         yield from _finish(call)
     elif isinstance(failure, GraphInterrupt):
-        if call.run.limited:
+        if call.run.scheduler.limited:
             _withdraw(call)
         yield from _finish(call)
     else:
@@ -128,19 +128,19 @@ def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
 
 
 def _finish(call: TaskFuture[Any]) -> Steps[None]:
-    while children := call.run.unfinished(call):
+    while children := call.run.scheduler.unfinished(call):
         for child in children:
             yield Settled(child)
 
 
 def _withdraw(call: TaskFuture[Any]) -> None:
-    for child in call.run.unfinished(call):
+    for child in call.run.scheduler.unfinished(call):
         child.withdraw()
 
 
 def _abandon(call: TaskFuture[Any]) -> Steps[None]:
-    deadline = time.monotonic() + call.run.grace
-    children = call.run.unfinished(call)
+    deadline = time.monotonic() + call.run.options.grace
+    children = call.run.scheduler.unfinished(call)
     for child in children:
         child.cancel()
     for child in children:
@@ -168,4 +168,3 @@ class Settled:
     async def wait(self) -> None:
         """Let the loop run until it ends."""
         await self.call.until_settled(self.seconds)
-

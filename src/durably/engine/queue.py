@@ -39,8 +39,9 @@ class ReadyQueue:
         """The call to begin next; it stays."""
         for calls in reversed(self._by_depth):
             while calls:
-                if calls[0].pending:
-                    return calls[0]
+                call: TaskFuture[Any] = calls[0]
+                if call.pending:
+                    return call
                 calls.popleft()
         return None
 
@@ -86,4 +87,3 @@ class Limits:
             call.counted = False
             self._bodies_active -= 1
             self._threads_active -= not call.function.is_async
-

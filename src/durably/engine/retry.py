@@ -45,7 +45,10 @@ def default_retry_on(error: Exception) -> bool:
     if status is not None:
         return 500 <= status < 600
     if isinstance(error, OSError):
-        return not isinstance(error, (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError))
+        return not isinstance(
+            error,
+            (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError),
+        )
     return not isinstance(error, PROGRAMMING_ERRORS)
 
 

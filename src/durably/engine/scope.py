@@ -38,10 +38,11 @@ class Scope:
         return self._path
 
     def count(self, name: str) -> int:
-        """The number of the next call of that name. The run's lock is held."""
-        n = self._counters.get(name, 0)
-        self._counters[name] = n + 1
-        return n
+        """The number of the next call of that name."""
+        with self.body.run.lock:
+            n = self._counters.get(name, 0)
+            self._counters[name] = n + 1
+            return n
 
     def branch(self, name: str | None = None) -> Scope:
         """A new branch: numbered in the order of creation, or named."""

@@ -68,9 +68,7 @@ def resolve(annotation: Any, outer: Mapping[str, Any], inner: Mapping[str, Any])
         return None, False
 
 
-def classes_in(
-    annotation: Any, outer: Mapping[str, Any], inner: Mapping[str, Any]
-) -> tuple[list[type], bool]:
+def classes_in(annotation: Any, outer: Mapping[str, Any], inner: Mapping[str, Any]) -> tuple[list[type], bool]:
     """All classes that an annotation names, inside unions, generics and aliases too; were all known?"""
     found: list[type] = []
     complete = True

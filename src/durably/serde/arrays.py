@@ -63,9 +63,7 @@ def _encode_text(writer: Writer, value: Any) -> Wire:
 
 def _dtype_wire(dtype: Any, depth: int = 0) -> Wire:
     if dtype.kind not in _KINDS or dtype.hasobject or depth > _MAX_NESTING:
-        raise Refusal(
-            f"a numpy value of dtype {dtype} has no stored form; convert it to a plain dtype or a list"
-        )
+        raise Refusal(f"a numpy value of dtype {dtype} has no stored form; convert it to a plain dtype or a list")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [_dtype_wire(base, depth + 1), list(shape)]

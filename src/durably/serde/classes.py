@@ -280,9 +280,7 @@ def _row_for(cls: type) -> Allowed:
 def _how_to_allow(cls: type) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"
     if shape_of(cls) is None:
-        return (
-            f"a value of type {name} has no stored form; store plain data or a dataclass with what makes it"
-        )
+        return f"a value of type {name} has no stored form; store plain data or a dataclass with what makes it"
     by_hand = handwritten(cls)
     if by_hand:
         methods = ", ".join(by_hand)
@@ -374,9 +372,7 @@ def _warn_of_changes(shape: Shape, stored: tuple[str, ...]) -> None:
     gone = [name for name in stored if name not in shape.fields]
     added = [name for name in shape.fields if name not in stored]
     if gone or added:
-        parts = (("fields it no longer has: " + ", ".join(gone)) if gone else "") + (
-            "; " if gone and added else ""
-        )
+        parts = (("fields it no longer has: " + ", ".join(gone)) if gone else "") + ("; " if gone and added else "")
         parts += ("without its new fields: " + ", ".join(added)) if added else ""
         warnings.warn(f"{shape.key} was stored with {parts}", ValueWarning, stacklevel=2)
 

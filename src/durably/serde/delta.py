@@ -148,9 +148,7 @@ def restore(data: bytes, base: bytes | None = None, limit: int = MAX_BYTES) -> b
         return expand(data, limit)
     start = 3 + _CHECK.size
     if base is None or len(data) < start or _CHECK.pack(zlib.crc32(base)) != data[3:start]:
-        raise DecodeError(
-            "a delta was read without the value it was made from: an earlier version is missing"
-        )
+        raise DecodeError("a delta was read without the value it was made from: an earlier version is missing")
     if data[2:3] == _EDITS:
         return _apply(data[start:], base, limit)
     if data[2:3] == _DICTIONARY:

@@ -120,8 +120,7 @@ class EncryptedSerializer:
             return cipher.decrypt(nonce, memoryview(data)[_HEADER + _NONCE :], header + place)
         except InvalidTag:
             raise DecodeError(
-                "the encrypted value does not fit its key and its place: it was changed, or moved "
-                "from another row"
+                "the encrypted value does not fit its key and its place: it was changed, or moved from another row"
             ) from None
 
     def fingerprint(self, arguments: Sequence[object]) -> bytes:
@@ -145,9 +144,7 @@ def _read_keys(keys: bytes | str | Sequence[bytes | str] | None) -> list[bytes]:
     if isinstance(keys, (bytes, str)):
         keys = [keys]
     if not keys:
-        raise ConfigError(
-            f"no encryption key: pass keys=..., or set {_VARIABLE} to 64 hexadecimal characters"
-        )
+        raise ConfigError(f"no encryption key: pass keys=..., or set {_VARIABLE} to 64 hexadecimal characters")
     return [_read_key(key) for key in keys]
 
 
@@ -160,9 +157,7 @@ def _read_key(key: bytes | str) -> bytes:
                 found = bytes.fromhex(text)
             elif len(text) in (43, 44):
                 text = text.ljust(44, "=")
-                found = (
-                    urlsafe_b64decode(text) if "-" in text or "_" in text else b64decode(text, validate=True)
-                )
+                found = urlsafe_b64decode(text) if "-" in text or "_" in text else b64decode(text, validate=True)
         except ValueError:
             pass
     if not isinstance(found, bytes) or len(found) != 32:

@@ -173,9 +173,7 @@ def _restore(made: BaseException, state: dict[str, Any]) -> None:
         if name in slots:
             slots[name].__set__(made, value)
             continue
-        member = next(
-            (vars(b)[name] for b, names in _MEMBERS.items() if name in names and isinstance(made, b)), None
-        )
+        member = next((vars(b)[name] for b, names in _MEMBERS.items() if name in names and isinstance(made, b)), None)
         if isinstance(member, types.MemberDescriptorType):
             member.__set__(made, value)
         else:

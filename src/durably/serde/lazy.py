@@ -81,9 +81,7 @@ def _fraction(reader: Reader, wire: list[Wire]) -> object:
 
 def _encode_zone(writer: Writer, value: Any) -> Wire:
     if value.key not in known_zones():
-        raise Refusal(
-            f"a time zone that is not one of the known names ({value.key!r}); use zoneinfo.ZoneInfo(name)"
-        )
+        raise Refusal(f"a time zone that is not one of the known names ({value.key!r}); use zoneinfo.ZoneInfo(name)")
     return Ext(_ZONE, value.key.encode())
 
 

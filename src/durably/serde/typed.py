@@ -59,9 +59,7 @@ class TypedSerializer:
             EncodeError: a part of the value has no stored form, or the value is too large.
         """
         kind = type(value)
-        if kind in plain.SCALARS or (
-            (kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)
-        ):
+        if kind in plain.SCALARS or ((kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)):
             try:
                 data = plain.encode(value)
             except (OverflowError, UnicodeEncodeError):
@@ -88,9 +86,7 @@ class TypedSerializer:
         except Refusal as refusal:
             raise _refused(refusal) from None
         except RecursionError:
-            raise EncodeError(
-                "cannot store the value: it is nested too deeply for the stack that is left"
-            ) from None
+            raise EncodeError("cannot store the value: it is nested too deeply for the stack that is left") from None
         return self._dumps_typed(value, careful=True)
 
     def loads(self, data: bytes, place: bytes = b"") -> Any:
@@ -194,6 +190,4 @@ def _too_large_to_read(size: int, limit: int) -> DecodeError:
 
 
 def _length(data: object) -> str:
-    return (
-        f"{len(data)} bytes" if isinstance(data, (bytes, bytearray, memoryview)) else type(data).__qualname__
-    )
+    return f"{len(data)} bytes" if isinstance(data, (bytes, bytearray, memoryview)) else type(data).__qualname__

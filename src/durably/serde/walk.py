@@ -127,9 +127,7 @@ class Writer:
 
     def mapping(self, value: dict[Any, object]) -> Wire:
         """The wire form of an exact dict: a map where the keys allow it, else marked pairs."""
-        if not all_scalar(map(type, value)) or (
-            self.careful and any(_scalar(key) is not key for key in value)
-        ):
+        if not all_scalar(map(type, value)) or (self.careful and any(_scalar(key) is not key for key in value)):
             return self.pairs(value, _PAIRS)
         return dict(zip(value, self.values(value), strict=True))
 
@@ -248,6 +246,4 @@ class Reader:
 
 def unknown_code(code: int) -> DecodeError:
     """The error for an extension code that this version does not know."""
-    return DecodeError(
-        f"unknown type code {code}: the value was stored by a newer version of durably, or is damaged"
-    )
+    return DecodeError(f"unknown type code {code}: the value was stored by a newer version of durably, or is damaged")

@@ -224,9 +224,7 @@ class BaseStore(ABC):
     def _get(self, namespace: Namespace, key: str, refresh_ttl: bool | None) -> GetOp:
         return GetOp(namespace, key, self._refresh(refresh_ttl))
 
-    def _put(
-        self, namespace: Namespace, key: str, value: Any, index: Index, ttl: Minutes, once: bool
-    ) -> PutOp:
+    def _put(self, namespace: Namespace, key: str, value: Any, index: Index, ttl: Minutes, once: bool) -> PutOp:
         if value is None:
             raise ConfigError("put() was given None; use delete() to remove an item")
         minutes = (self.ttl_config or {}).get("default_ttl") if isinstance(ttl, NotProvided) else ttl

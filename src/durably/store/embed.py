@@ -54,9 +54,7 @@ class Request:
         """Pair the texts with the vectors of an answer."""
         rows = [answer] if self.is_query and isinstance(self.argument, str) else list(answer)
         if len(rows) != len(self.texts):
-            raise ConfigError(
-                f"the embedder was given {len(self.texts)} texts and returned {len(rows)} vectors"
-            )
+            raise ConfigError(f"the embedder was given {len(self.texts)} texts and returned {len(rows)} vectors")
         return zip(self.texts, rows, strict=True)
 
 
@@ -180,7 +178,5 @@ def checked_embed(embed: Any) -> Any:
             f"langchain.embeddings.init_embeddings({embed!r})"
         )
     if not callable(embed):
-        raise ConfigError(
-            f"index['embed'] is {embed!r}; give a function of a list of texts, or an Embeddings"
-        )
+        raise ConfigError(f"index['embed'] is {embed!r}; give a function of a list of texts, or an Embeddings")
     return embed

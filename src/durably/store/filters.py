@@ -156,9 +156,7 @@ def condition(value: Any, depth: int) -> Predicate:
     parts = [entry(name, inner, depth, condition) for name, inner in value.items()]
     names = sum(isinstance(part, Field) for part in parts)
     if 0 < names < len(parts):
-        raise ConfigError(
-            f"the filter mixes operators and field names in {dict(value)!r}; join them with $and"
-        )
+        raise ConfigError(f"the filter mixes operators and field names in {dict(value)!r}; join them with $and")
     return All((IsObject(), *parts)) if names == len(parts) else all_of(parts)
 
 
@@ -187,9 +185,7 @@ def operator(name: str, value: Any) -> Predicate:
             return Exists(value)
         case "$gt" | "$gte" | "$lt" | "$lte":
             return Ordered(name, ordered_operand(name, value))
-    raise ConfigError(
-        f"{name!r} is not an operator; there are $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or"
-    )
+    raise ConfigError(f"{name!r} is not an operator; there are $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or")
 
 
 def operands(name: str, value: Any) -> tuple[Any, ...]:

@@ -147,9 +147,7 @@ class MemoryRows(Rows):
         return self._added, self._deleted
 
     def vector_ids(self, prefix: Namespace) -> list[int]:
-        return sorted(
-            one for namespace in self._under(prefix, self._vectors) for one in self._vectors[namespace]
-        )
+        return sorted(one for namespace in self._under(prefix, self._vectors) for one in self._vectors[namespace])
 
     def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
         found: list[VectorRow] = []

@@ -23,9 +23,7 @@ def checked_namespace(namespace: Any) -> tuple[str, ...]:
     if not labels:
         raise ConfigError("the namespace is empty; give at least one label, such as ('users', 'ada')")
     if labels[0] in RESERVED:
-        raise ConfigError(
-            f"the namespace {labels!r} begins with the reserved {labels[0]!r}; use another root"
-        )
+        raise ConfigError(f"the namespace {labels!r} begins with the reserved {labels[0]!r}; use another root")
     return labels
 
 

@@ -95,9 +95,7 @@ def planned(op: Any, serde: Serializer, embedder: Embedder | None) -> Planned:
         return planned_put(op, serde, embedder)
     if isinstance(op, ListNamespacesOp):
         return List(checked_listing(op))
-    raise ConfigError(
-        f"{op!r} is not an operation of a store; give GetOp, PutOp, SearchOp or ListNamespacesOp"
-    )
+    raise ConfigError(f"{op!r} is not an operation of a store; give GetOp, PutOp, SearchOp or ListNamespacesOp")
 
 
 def planned_search(op: SearchOp, *, searchable: bool) -> Find:

@@ -18,6 +18,7 @@ from .names import listing
 from .ops import IndexConfig, Item, Op, Result, SearchItem, TTLConfig
 from .plan import Delete, Find, Get, List, Planned, Put, place, plan, seconds, to_embed
 from .rows import Row, Rows, Write
+from .sweeper import Sweeper
 from .vectors import Matrices, numpy
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ScanningStore(BaseStore):
             self._embedder = Embedder(index)
             self._matrices = Matrices(self._embedder.dims)
         self._next_sweep = clock()
+        self._sweeper: Sweeper | None = None
 
     @abstractmethod
     def _rows(self, *, writing: bool) -> AbstractContextManager[Rows]:
@@ -90,6 +92,22 @@ class ScanningStore(BaseStore):
             swept += found
             if found < SWEEP_ROWS:
                 return swept
+
+    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> None:
+        """Also delete expired items in the background, now and at an interval.
+
+        Args:
+            sweep_interval_minutes: the interval; None takes the one the store is set to.
+        """
+        every = seconds(sweep_interval_minutes) or self._sweep_every
+        self.stop_ttl_sweeper()
+        self._sweeper = Sweeper(self.sweep_ttl, every)
+        self._sweeper.start()
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop the background sweeps; returns whether they have ended within `timeout` seconds."""
+        sweeper, self._sweeper = self._sweeper, None
+        return sweeper is None or sweeper.stop(timeout)
 
     def _apply(self, plans: list[Planned], vectors: Vectors) -> list[Result]:
         writing = any(isinstance(one, (Put, Delete)) for one in plans)
@@ -146,9 +164,7 @@ class ScanningStore(BaseStore):
             touched.add(row.id)
         return Item(**self._fields(row))
 
-    def _find(
-        self, find: Find, rows: Rows, vectors: Vectors, now: float, touched: set[int]
-    ) -> list[SearchItem]:
+    def _find(self, find: Find, rows: Rows, vectors: Vectors, now: float, touched: set[int]) -> list[SearchItem]:
         if find.limit == 0:
             return []
         found: list[SearchItem] = []

@@ -80,6 +80,7 @@ class SqliteStore(ScanningStore):
 
     def close(self) -> None:
         """Close the database, unless it was given as an open connection."""
+        self.stop_ttl_sweeper()
         self._database.close()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,165 @@
+"""The written memory of one attempt: what earlier attempts recorded, and what this one adds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import EncodeError
+from ..serde import Serializer, encode_exception, rebuild_exception
+from .identity import Key, record_place
+from .journal import ANSWERED, ASKED, RAISED, RETURNED, Entry, Journal, Kept, Record, in_body
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from threading import Lock
+
+    from ..checkpoint.base import BaseCheckpointer
+    from .call import TaskFuture
+    from .commit import Log
+
+__all__ = ["Recorder"]
+
+NOT_FAILURES: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""The process is ending, not the task failing: nothing is recorded, and the task runs again."""
+
+
+class Recorder:
+    """Finds the record of a call, and makes it.
+
+    Args:
+        run_id: the run.
+        journal: the calls that earlier attempts have recorded.
+        log: takes the records of this attempt; None where nothing is stored.
+        serde: turns values into bytes and back.
+        lock: guards the journal.
+    """
+
+    __slots__ = ("_journal", "_kept", "_lock", "_log", "run_id", "serde")
+
+    def __init__(self, run_id: str, journal: Journal, log: Log | None, serde: Serializer, lock: Lock) -> None:
+        self.run_id = run_id
+        self.serde = serde
+        self._journal = journal
+        self._log = log
+        self._lock = lock
+        self._kept: list[Entry] = []  # what another attempt of a body may claim again
+
+    @property
+    def stores(self) -> bool:
+        """Whether anything is stored."""
+        return self._log is not None
+
+    @property
+    def checkpointer(self) -> BaseCheckpointer | None:
+        """Where the run is stored, if anywhere."""
+        return None if self._log is None else self._log.checkpointer
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why nothing more can be written, None as long as it can."""
+        return None if self._log is None else self._log.error
+
+    def place(self, key: Key) -> bytes:
+        """Where the value of a call is stored, for an encrypting serializer to bind it to."""
+        return record_place(self.run_id, key)
+
+    # Finding.
+
+    def claim(self, call: TaskFuture[Any]) -> Entry | None:
+        """The record that belongs to a call, None where it has to run."""
+        if not call.env.journaled:
+            return None
+        if self._log is not None:
+            call.fingerprint = self.serde.fingerprint(call.function.parameters.bound(call.args, call.kwargs))
+        return self._claim(call.key, call.fingerprint) if self._journal else None
+
+    def _claim(self, key: Key, fingerprint: bytes) -> Entry | None:
+        with self._lock:
+            entry = self._journal.claim(key, fingerprint)
+            if entry is not None:
+                self._kept.append(entry)
+            return entry
+
+    def claim_answer(self, key: Key, value: Any) -> tuple[Entry | None, bytes]:
+        """The record of a question, None where it has not been put before; and the question's fingerprint."""
+        fingerprint = b"" if self._log is None else self.serde.fingerprint((value,))
+        return (self._claim(key, fingerprint) if self._journal else None), fingerprint
+
+    def value(self, entry: Entry) -> Any:
+        """The recorded result or answer."""
+        return entry.value if isinstance(entry, Kept) else self.serde.loads(entry.data, self.place(entry.key))
+
+    def error_of(self, entry: Record) -> BaseException:
+        """The recorded exception, or a `TaskFailed` that stands for it."""
+        return rebuild_exception(self.value(entry), entry.name)
+
+    def report_leftovers(self, call: TaskFuture[Any]) -> None:
+        """Warn of recorded calls that a body did not make this time, although it made new ones."""
+        if self._journal and call.made_new_calls:
+            self._journal.report_leftovers(call.path)
+
+    # Recording.
+
+    def result(self, call: TaskFuture[Any], value: Any) -> bool:
+        """Record what a call returned; whether there is something to write.
+
+        Raises:
+            EncodeError: the value cannot be stored.
+        """
+        if call.parent is None or not call.env.journaled:
+            return False
+        if self._log is None:
+            if call.parent.keeps:
+                self._kept.append(Kept(call.key, value))
+            return False
+        data = self._encoded(value, call.key, f"the result of task {call.function.name!r}")
+        self._append(self._log, call, RETURNED, data)
+        return True
+
+    def failure(self, call: TaskFuture[Any], error: BaseException) -> bool:
+        """Record what a call raised; whether there is something to write."""
+        if self._log is None or call.parent is None or not call.env.journaled or isinstance(error, NOT_FAILURES):
+            return False
+        self._append(self._log, call, RAISED, self.serde.dumps(encode_exception(error), self.place(call.key)))
+        return True
+
+    def question(self, key: Key, fingerprint: bytes, value: Any) -> None:
+        """Record that a question was put.
+
+        Raises:
+            EncodeError: it cannot be stored.
+        """
+        if self._log is not None:
+            data = self._encoded(value, key, "the value given to interrupt()")
+            self._log.append(Record(ASKED, *key, fingerprint, data, time.time()))
+
+    def _encoded(self, value: Any, key: Key, what: str) -> bytes:
+        try:
+            return self.serde.dumps(value, self.place(key))
+        except EncodeError as error:
+            raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
+
+    def _append(self, log: Log, call: TaskFuture[Any], kind: int, data: bytes) -> None:
+        scope, name, n = call.key
+        seconds = time.time() - call.first_time
+        record = Record(
+            kind, scope, name, n, call.fingerprint, data, call.first_time, seconds, call.attempt, call.cached
+        )
+        if call.parent is not None and call.parent.keeps:
+            self._kept.append(record)
+        log.append(record)
+
+    def flush(self) -> Steps[None]:
+        """Go on when everything recorded is on disk."""
+        if self._log is not None:
+            yield from self._log.flush()
+
+    def rewind(self, path: str) -> None:
+        """Before another attempt of the body at ``path``: the calls that have finished in it can be claimed again."""
+        with self._lock:
+            mine = [entry for entry in self._kept if in_body(entry.key, path)]
+            self._kept = [entry for entry in self._kept if not in_body(entry.key, path)]
+            for entry in mine:
+                if entry.kind in (RETURNED, ANSWERED):
+                    self._journal.add(entry)

@@ -1,0 +1,167 @@
+"""Who begins a call, and when: whoever asks for it first, and if nobody does, somebody."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from .loops import LoopHost, library_loop
+from .queue import Limits, ReadyQueue
+from .threads import TICK, pool, sentinel
+
+if TYPE_CHECKING:
+    from .call import TaskFuture
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """The calls of a run that nobody has begun, and the threads and the event loop that begin them.
+
+    Making a call only appends it to a queue. ``result()`` and ``await`` claim it and run it on the spot. On a thread the
+    sentinel hands over what nobody asks for; on an event loop that happens two turns after the call.
+
+    Args:
+        host: the event loop on which async bodies run, None for the library's own.
+        limits: how many bodies may be under way.
+    """
+
+    __slots__ = ("_async", "_host", "_last_first", "_limits", "_sweeping", "_sync", "_watched", "limited", "lock")
+
+    def __init__(self, host: LoopHost | None, limits: Limits) -> None:
+        self.lock = Lock()
+        self._host = host
+        self._limits = limits
+        self.limited = bool(limits)  # whether calls may have to wait for one another
+        self._sync = ReadyQueue()
+        self._async = ReadyQueue()
+        self._watched = False  # by the sentinel
+        self._sweeping = False
+        self._last_first: TaskFuture[Any] | None = None
+
+    @property
+    def host(self) -> LoopHost:
+        """The event loop on which async bodies run."""
+        if self._host is None:
+            self._host = LoopHost.of(library_loop())
+        return self._host
+
+    def is_here(self) -> bool:
+        """Whether this thread is running that loop just now."""
+        running = asyncio._get_running_loop()
+        return running is not None and self._host is not None and self._host.loop is running
+
+    # Beginning calls.
+
+    def add(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
+        """Queue a call made in the body of ``parent``."""
+        is_async = call.function.is_async
+        loop = asyncio._get_running_loop()
+        here = loop is not None and self.is_here()
+        with self.lock:
+            parent.children.add(call)
+            if self.limited:
+                self._limits.discount(parent)
+            (self._async if is_async else self._sync).push(call)
+            watch = loop is None and not is_async and not self._watched
+            sweep = loop is not None and (here or not is_async) and not self._sweeping
+            self._watched |= watch
+            self._sweeping |= sweep
+        if watch:
+            sentinel.watch(self)
+        elif sweep and loop is not None:
+            LoopHost.of(loop).after_two_turns(self._sweep)
+        elif is_async and not here:
+            self.host.post(self._spawn_ready)
+
+    def claim(self, call: TaskFuture[Any]) -> bool:
+        """Take a call to run it now, if nobody has and the limits allow it."""
+        with self.lock:
+            return self._take(call)
+
+    def _take(self, call: TaskFuture[Any]) -> bool:
+        if not call.pending or (self.limited and not self._limits.allow(call)):
+            return False
+        call.begin()
+        if self.limited:
+            self._limits.count(call)
+        (self._async if call.function.is_async else self._sync).begun(call)
+        return True
+
+    def _take_first(self, queue: ReadyQueue) -> TaskFuture[Any] | None:
+        with self.lock:
+            call = queue.first()
+            return call if call is not None and self._take(call) else None
+
+    def begin_root(self, call: TaskFuture[Any]) -> None:
+        """Take the call of the workflow itself."""
+        with self.lock:
+            call.begin()
+            self._limits.count(call)
+
+    def begin_elsewhere(self, call: TaskFuture[Any]) -> None:
+        """Run a call on another thread: this one's stack is deep enough."""
+        if self.claim(call):
+            pool.run(call.execute)
+
+    def tick(self, now: float) -> float | None:
+        """For the sentinel: hand sync calls to threads when their caller seems busy with something else."""
+        with self.lock:
+            first = self._sync.first()
+            if first is None:
+                self._watched = False
+                self._last_first = None
+                return None
+            waiting = len(self._sync)
+            hand_over = waiting > 1 or first is self._last_first
+            self._last_first = first
+        if hand_over:
+            pool.offer(self._work, waiting)
+        return TICK
+
+    def _sweep(self) -> None:
+        """On a loop: begin what nobody has awaited two turns after it was called."""
+        self._sweeping = False
+        self._spawn_ready()
+        with self.lock:
+            waiting = len(self._sync) if self._sync.first() is not None else 0
+            watch = waiting > 0 and not self._watched
+            self._watched |= watch
+        if watch:  # the sentinel adds threads as they are needed
+            sentinel.watch(self)
+        if waiting:
+            pool.offer(self._work, waiting)
+
+    def _spawn_ready(self) -> None:
+        while (call := self._take_first(self._async)) is not None:
+            call.spawn()
+
+    def _work(self) -> None:
+        """On a thread of the pool: run sync calls as long as there are any that may begin."""
+        while (call := self._take_first(self._sync)) is not None:
+            call.execute()
+            pool.finished += 1
+
+    # Ending them.
+
+    def unfinished(self, call: TaskFuture[Any]) -> list[TaskFuture[Any]]:
+        """The calls made in a body that have not ended."""
+        with self.lock:
+            return list(call.children)
+
+    def finished(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
+        """A call has ended: its parent computes again, and others may begin."""
+        with self.lock:
+            parent.children.discard(call)
+            if not self.limited:
+                return
+            self._limits.discount(call)
+            if not parent.children and parent.running():
+                self._limits.count(parent)
+            more_sync = self._sync.first() is not None
+            more_async = self._async.first() is not None
+        if more_sync:
+            pool.offer(self._work, 1)
+        if more_async:
+            self.host.post(self._spawn_ready)

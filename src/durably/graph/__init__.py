@@ -1,0 +1,1 @@
+"""What programs share that were written around graphs of steps."""

@@ -1,0 +1,207 @@
+"""What one invocation of a workflow amounts to: a run of its own, or a call of the run it is made in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .checkpoint.base import BaseCheckpointer
+from .context import current
+from .engine.attempt import Asked, Invocation
+from .engine.call import Env
+from .engine.function import Function, Policies
+from .engine.options import merge_configs, options_from
+from .engine.run import Leash
+from .engine.scope import Scope
+from .engine.shells import run_awaiting, run_blocking
+from .engine.stream import Channel
+from .errors import ConfigError, InvalidUpdateError
+from .schema import context_as
+from .types import MISSING, STREAM_MODES, Command, GraphOutput
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from .cache.base import BaseCache
+    from .engine.call import TaskFuture
+    from .store.base import BaseStore
+
+__all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", "output"]
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `@entrypoint` was given, beside the function.
+
+    Args:
+        checkpointer: where runs are stored; None inherits from a workflow that calls this one, False stores nothing, True
+            keeps ``previous`` across the runs of the calling workflow.
+        store: long-term memory.
+        cache: results shared across runs.
+        context_schema: what ``context=`` has to be.
+        defaults: the policies of the tasks.
+        strict: whether replay refuses differences.
+        on_busy: what a run does whose thread is busy.
+        max_workers: how many sync bodies may be under way at once.
+        config: merged under that of each invocation.
+    """
+
+    checkpointer: BaseCheckpointer | bool | None = None
+    store: BaseStore | None = None
+    cache: BaseCache | None = None
+    context_schema: type[Any] | None = None
+    defaults: Policies = field(default_factory=Policies)
+    strict: bool = False
+    on_busy: str = "reject"
+    max_workers: int | None = None
+    config: Config = field(default_factory=dict)
+
+    @property
+    def storage(self) -> BaseCheckpointer | None:
+        """The checkpointer, if it is one of the workflow's own."""
+        return None if isinstance(self.checkpointer, bool) else self.checkpointer
+
+
+def invocation_of(
+    function: Function,
+    settings: Settings,
+    input: Any,
+    config: Config | None,
+    *,
+    thread_id: str | UUID | None = None,
+    context: Any = None,
+    channel: Channel | None = None,
+    **how: Any,
+) -> Invocation:
+    """A run of its own.
+
+    Args:
+        function: the workflow's.
+        settings: the workflow's.
+        input: what `Workflow.invoke` was given.
+        config: likewise.
+        thread_id: likewise.
+        context: likewise.
+        channel: takes chunks, if anybody listens.
+        **how: ``durability`` and ``control``.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+    merged = merge_configs(settings.config, config)
+    options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, **how)
+    if settings.storage is not None and options.thread_id is None:
+        raise _no_thread(function.name)
+    kind, value = _asked_for(input, settings.storage)
+    env = Env(
+        config=options.config,
+        context=context_as(settings.context_schema, context, function.name),
+        store=settings.store,
+        cache=settings.cache,
+        policies=settings.defaults,
+        taps=((channel, 0),) if channel is not None else (),
+    )
+    return Invocation(function, settings.storage, settings.strict, options, env, kind, value, Leash())
+
+
+def nested_call(
+    function: Function, settings: Settings, input: Any, config: Config | None, *, version: str, **how: Any
+) -> TaskFuture[Any] | None:
+    """Inside a run, a call of that run; None outside one.
+
+    A workflow becomes a part of the run when the config names no thread or the run's own, and the workflow has no other
+    checkpointer. Otherwise it is a run of its own that is recorded as one call.
+    """
+    place = current.get()
+    if not isinstance(place, Scope):
+        return None
+    run, env = place.body.run, place.body.env
+    merged = merge_configs(env.config, settings.config, config)
+    thread = how.get("thread_id") or (config or {}).get("configurable", {}).get("thread_id")
+    elsewhere = thread is not None and str(thread) != run.options.thread_id
+    if elsewhere or settings.storage not in (None, run.checkpointer):
+        return run.call(place, _independent(function, settings, merged, version, how), (input,), {})
+    if isinstance(input, Command):
+        raise ConfigError(
+            f"workflow {function.name!r} runs as a part of the run that calls it: answer its questions by resuming that run"
+        )
+    return run.call(place, function, (input,), {}, _nested_env(env, function, settings, merged, how.get("context")))
+
+
+def _nested_env(env: Env, function: Function, settings: Settings, config: Config, context: Any) -> Env:
+    return replace(
+        env,
+        config=config,
+        context=env.context if context is None else context_as(settings.context_schema, context, function.name),
+        store=settings.store or env.store,
+        cache=settings.cache or env.cache,
+        policies=settings.defaults,
+        previous=MISSING,
+        namespace=(*env.namespace, function.name),
+        journaled=env.journaled and settings.checkpointer is not False,
+    )
+
+
+def _independent(function: Function, settings: Settings, config: Config, version: str, how: dict[str, Any]) -> Function:
+    """A function that runs a workflow as a run of its own."""
+
+    def blocking(input: Any) -> Any:
+        return output(run_blocking(invocation_of(function, settings, input, config, **how)), version)
+
+    async def awaiting(input: Any) -> Any:
+        return output(await run_awaiting(invocation_of(function, settings, input, config, **how)), version)
+
+    return Function(awaiting if function.is_async else blocking, function.name, function.is_async)
+
+
+def _asked_for(input: Any, checkpointer: BaseCheckpointer | None) -> tuple[str, Any]:
+    """What an input stands for: a new run, going on, or an answer."""
+    if isinstance(input, Command):
+        if input.update is not None or input.goto or input.graph is not None:
+            raise InvalidUpdateError(
+                "Command(update=..., goto=..., graph=...) is for graphs: a workflow takes Command(resume=answer)"
+            )
+        if checkpointer is None:
+            raise ConfigError(
+                "a question can only be answered where the run was stored: declare @entrypoint(checkpointer=...)"
+            )
+        return ("resume", None) if input.resume is MISSING else ("answer", input.resume)
+    if input is None and checkpointer is not None:
+        return "resume", None
+    return "input", input
+
+
+def _no_thread(name: str) -> ConfigError:
+    return ConfigError(
+        f"workflow {name!r} has a checkpointer, so it needs to know which thread the run belongs to: "
+        f'{name}.invoke(input, {{"configurable": {{"thread_id": "1"}}}}) or {name}.invoke(input, thread_id="1")'
+    )
+
+
+def output(result: Any, version: str) -> Any:
+    """What `Workflow.invoke` returns for the end of an attempt."""
+    if version == "v2":
+        return GraphOutput(None, result.questions) if isinstance(result, Asked) else GraphOutput(result)
+    if version != "v1":
+        raise ConfigError(f"unknown version {version!r}: give 'v1' or 'v2'")
+    return {"__interrupt__": list(result.questions)} if isinstance(result, Asked) else result
+
+
+def channel_for(stream_mode: str | Sequence[str], subgraphs: bool) -> Channel:
+    """The channel for one stream mode, or several.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    single = isinstance(stream_mode, str)
+    modes = (stream_mode,) if isinstance(stream_mode, str) else tuple(stream_mode)
+    unknown = [mode for mode in modes if mode not in STREAM_MODES]
+    if unknown or not modes:
+        wrong = unknown[0] if unknown else stream_mode
+        raise ConfigError(
+            f"unknown stream mode {wrong!r}: give one of {', '.join(map(repr, STREAM_MODES))}, or a list of them"
+        )
+    return Channel(frozenset(modes), tagged=not single, nested=subgraphs)
