@@ -46,6 +46,8 @@ In = TypeVar("In")
 
 Q = ParamSpec("Q")
 
+ON_BUSY = ("reject", "enqueue", "join", "interrupt", "rollback")
+
 Timeout = float | timedelta | TimeoutPolicy | None
 Retry = RetryPolicy | Sequence[RetryPolicy] | None
 """One policy, or several of which the first that matches an error decides."""
@@ -194,7 +196,9 @@ class entrypoint:
         timeout: seconds, a timedelta or a `TimeoutPolicy`, for async functions.
         name: under which runs are stored; by default the function's own name.
         replay: what to do when a resumed run makes other calls than it did before: ``"warn"`` or ``"strict"``.
-        on_busy: what a run does whose thread is held by another: ``"reject"``.
+        on_busy: what a new run does whose thread is held by another: ``"reject"`` (`ThreadBusy`), ``"enqueue"`` (waits its
+            turn), ``"join"`` (returns the other run's result), ``"interrupt"`` (stops the other run, whose progress is
+            kept) or ``"rollback"`` (likewise, and the thread is as if the other had not begun).
         max_workers: how many sync bodies may be under way at once; None for any number.
 
     Raises:
@@ -263,7 +267,7 @@ class entrypoint:
             context_schema=context_schema,
             defaults=Policies(retry, _cache(cache_policy)),
             strict=_choice("replay", replay, ("warn", "strict")) == "strict",
-            on_busy=_choice("on_busy", on_busy, ("reject",)),
+            on_busy=_choice("on_busy", on_busy, ON_BUSY),
             max_workers=_workers(max_workers),
         )
 

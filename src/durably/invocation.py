@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint.base import BaseCheckpointer
 from .context import current
-from .engine.attempt import Asked, Invocation
+from .engine.attempt import Invocation
 from .engine.call import Env
+from .engine.ending import Asked
 from .engine.function import Function, Policies
+from .engine.leash import Leash
+from .engine.lifecycle import Fork
 from .engine.options import merge_configs, options_from
-from .engine.run import Leash
 from .engine.scope import Scope
 from .engine.shells import run_awaiting, run_blocking
 from .engine.stream import Channel
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from .engine.call import TaskFuture
     from .store.base import BaseStore
 
-__all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", "output"]
+__all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", "nested_output", "output"]
 
 Config = Mapping[str, Any]
 
@@ -74,6 +76,7 @@ def invocation_of(
     thread_id: str | UUID | None = None,
     context: Any = None,
     channel: Channel | None = None,
+    fork: Fork | None = None,
     **how: Any,
 ) -> Invocation:
     """A run of its own.
@@ -86,7 +89,8 @@ def invocation_of(
         thread_id: likewise.
         context: likewise.
         channel: takes chunks, if anybody listens.
-        **how: ``durability`` and ``control``.
+        fork: how to fork the run that the config's checkpoint names.
+        **how: ``durability``, ``control`` and ``idempotency_key``.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -103,8 +107,26 @@ def invocation_of(
         cache=settings.cache,
         policies=settings.defaults,
         taps=((channel, 0),) if channel is not None else (),
+        holding=_held_here(),
     )
-    return Invocation(function, settings.storage, settings.strict, options, env, kind, value, Leash())
+    return Invocation(
+        function=function,
+        checkpointer=settings.storage,
+        strict=settings.strict,
+        options=options,
+        env=env,
+        kind=kind,
+        value=value,
+        leash=Leash(),
+        on_busy=settings.on_busy,
+        fork=fork,
+    )
+
+
+def _held_here() -> frozenset[tuple[int, str]]:
+    """The threads held by the run under way, if there is one: another run must not wait for them."""
+    place = current.get()
+    return place.body.env.holding if isinstance(place, Scope) else frozenset()
 
 
 def nested_call(
@@ -120,7 +142,7 @@ def nested_call(
         return None
     run, env = place.body.run, place.body.env
     merged = merge_configs(env.config, settings.config, config)
-    thread = how.get("thread_id") or (config or {}).get("configurable", {}).get("thread_id")
+    thread = how.get("thread_id") or ((config or {}).get("configurable") or {}).get("thread_id")
     elsewhere = thread is not None and str(thread) != run.options.thread_id
     if elsewhere or settings.storage not in (None, run.checkpointer):
         return run.call(place, _independent(function, settings, merged, version, how), (input,), {})
@@ -188,6 +210,11 @@ def output(result: Any, version: str) -> Any:
     if version != "v1":
         raise ConfigError(f"unknown version {version!r}: give 'v1' or 'v2'")
     return {"__interrupt__": list(result.questions)} if isinstance(result, Asked) else result
+
+
+def nested_output(value: Any, version: str) -> Any:
+    """What `Workflow.invoke` returns inside a run. A run of its own has made it already, for that is what is recorded."""
+    return value if isinstance(value, GraphOutput) else output(value, version)
 
 
 def channel_for(stream_mode: str | Sequence[str], subgraphs: bool) -> Channel:

@@ -14,8 +14,9 @@ from .engine.function import Function
 from .engine.options import merge_configs
 from .engine.shells import run_awaiting, run_blocking, stream_awaiting, stream_blocking
 from .errors import ConfigError
-from .invocation import Config, Settings, channel_for, invocation_of, nested_call, output
+from .invocation import Config, Settings, channel_for, invocation_of, nested_call, nested_output, output
 from .schema import context_schema_of, input_schema_of, output_schema_of
+from .state import Threads
 from .types import Command, GraphOutput, StreamMode
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 
 
-class Workflow(Generic[In, Out]):
+class Workflow(Threads, Generic[In, Out]):
     """A function made durable. Made by `durably.func.entrypoint`, not by hand.
 
     >>> from durably.func import entrypoint
@@ -134,7 +135,7 @@ class Workflow(Generic[In, Out]):
         """
         nested = nested_call(self._function, self._settings, input, config, version=version, **how)
         if nested is not None:
-            return nested.result()
+            return nested_output(nested.result(), version)
         return output(run_blocking(self._invocation(input, config, **how)), version)
 
     @overload
@@ -169,7 +170,7 @@ class Workflow(Generic[In, Out]):
         """As `invoke`, without blocking the running event loop; a sync workflow runs on a thread."""
         nested = nested_call(self._function, self._settings, input, config, version=version, **how)
         if nested is not None:
-            return await nested
+            return nested_output(await nested, version)
         return output(await run_awaiting(self._invocation(input, config, **how)), version)
 
     def stream(

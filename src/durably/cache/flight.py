@@ -50,7 +50,9 @@ class SingleFlight:
             self._flying[place] = landing
         return Lead(self, place, landing)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many keys are being computed."""
         return len(self._flying)
 
     def _land(self, place: tuple[str, bytes], landing: Future[bytes | None], value: bytes | None) -> None:

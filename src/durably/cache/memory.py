@@ -96,7 +96,9 @@ class InMemoryCache(BaseCache):
             for place in [place for place in self._entries if place[0] == namespace]:
                 self._drop(place)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many results it holds, expired ones that nobody asked for included."""
         return len(self._entries)
 
     def _drop(self, place: tuple[str, bytes]) -> None:

@@ -32,8 +32,12 @@ __all__ = [
     "Work",
 ]
 
-Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned"]
-"""How a run stands. ``asked``, ``failed``, ``stopped`` and, where its process died, ``running`` can be resumed."""
+Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"]
+"""How a run stands.
+
+``asked``, ``failed``, ``stopped`` and, where its process died, ``running`` can be resumed. ``abandoned`` was left behind by
+a new input; ``cancelled`` was ended by somebody; ``undone`` was rolled back, and the thread's history passes over it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,13 @@ class RunRow:
         status: see `Status`.
         attempt: how many attempts have begun.
         created_at: seconds since the epoch; likewise ``updated_at``.
-        parent: the checkpoint it started from, empty for a thread's first run.
+        parent: the checkpoint it came after, empty for a thread's first run.
         head: the encoded circumstances (durability, tags, metadata, ...).
         input: the encoded input.
         outcome: the encoded end (value, error, what to try again), None while it runs.
         saved: the encoded value that the thread's next run sees as ``previous``, None until there is one.
+        base_no: the run whose ``saved`` value is this run's ``previous``, 0 where there is none.
+        key: the caller's idempotency key, unique within the thread; empty where none was given.
     """
 
     no: int
@@ -91,6 +97,8 @@ class RunRow:
     input: bytes
     outcome: bytes | None = None
     saved: bytes | None = None
+    base_no: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,26 @@ class Transaction(Protocol):
 
     def open(self, thread_id: str) -> Opened:
         """The thread, its current run and its ``previous``, in one read."""
+        ...
+
+    def run(self, run_no: int) -> RunRow | None:
+        """The run of that number."""
+        ...
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        """The run of that name."""
+        ...
+
+    def find_key(self, thread_no: int, key: str) -> RunRow | None:
+        """The run on that thread that was started under an idempotency key."""
+        ...
+
+    def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
+        """The runs of a thread with numbers below ``before``, latest first."""
+        ...
+
+    def held(self) -> list[tuple[ThreadRow, RunRow]]:
+        """The threads that are held, each with its current run."""
         ...
 
     def records(self, run_no: int) -> list[bytes]:

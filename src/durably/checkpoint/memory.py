@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,10 @@ class _Tables:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
         self.threads: dict[int, ThreadRow] = {}
-        self.runs: dict[int, RunRow] = {}
+        self.runs_by_no: dict[int, RunRow] = {}
+        self.run_numbers: dict[str, int] = {}
+        self.runs_of: defaultdict[int, list[int]] = defaultdict(list)
+        self.keys: dict[tuple[int, str], int] = {}
         self.journals: defaultdict[int, list[bytes]] = defaultdict(list)
         self.owners: dict[str, OwnerRow] = {}
 
@@ -29,9 +33,26 @@ class _Tables:
         thread = self.threads.get(self.numbers.get(thread_id, 0))
         if thread is None:
             return Opened()
-        head = self.runs.get(thread.head_no)
+        head = self.runs_by_no.get(thread.head_no)
         saved = None if head is None or head.saved is None else (head.run_id, head.saved)
-        return Opened(thread, self.runs.get(thread.run_no), saved)
+        return Opened(thread, self.runs_by_no.get(thread.run_no), saved)
+
+    def run(self, run_no: int) -> RunRow | None:
+        return self.runs_by_no.get(run_no)
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        return self.runs_by_no.get(self.run_numbers.get(run_id, 0))
+
+    def find_key(self, thread_no: int, key: str) -> RunRow | None:
+        return self.runs_by_no.get(self.keys.get((thread_no, key), 0))
+
+    def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
+        numbers = self.runs_of[thread_no]
+        wanted = numbers[: bisect_left(numbers, before)][::-1][:limit]
+        return [self.runs_by_no[no] for no in wanted]
+
+    def held(self) -> list[tuple[ThreadRow, RunRow]]:
+        return [(thread, self.runs_by_no[thread.run_no]) for thread in self.threads.values() if thread.owner]
 
     def records(self, run_no: int) -> list[bytes]:
         return list(self.journals[run_no])
@@ -45,8 +66,12 @@ class _Tables:
 
     def put_run(self, row: RunRow) -> RunRow:
         if not row.no:
-            row = replace(row, no=len(self.runs) + 1)
-        self.runs[row.no] = row
+            row = replace(row, no=len(self.runs_by_no) + 1)
+            self.run_numbers[row.run_id] = row.no
+            self.runs_of[row.thread_no].append(row.no)
+            if row.key:
+                self.keys[row.thread_no, row.key] = row.no
+        self.runs_by_no[row.no] = row
         return row
 
     def append(self, chunk: Chunk) -> bool:

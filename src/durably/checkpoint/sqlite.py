@@ -28,7 +28,11 @@ MIGRATIONS = (
     create table run (
         no integer primary key, run_id text not null unique, thread_no integer not null, workflow text not null,
         status text not null, attempt integer not null, created_at real not null, updated_at real not null,
-        parent text not null, head blob not null, input blob not null, outcome blob, saved blob);
+        parent text not null, head blob not null, input blob not null, outcome blob, saved blob,
+        base_no integer not null, key text not null);
+    create index run_of_thread on run (thread_no, no);
+    create unique index run_of_key on run (thread_no, key) where key <> '';
+    create index thread_held on thread (owner) where owner <> '';
     create table journal (key integer primary key, data blob not null);
     create table owner (owner text primary key, host text not null, until real not null) without rowid;
     """,
@@ -38,12 +42,19 @@ MIGRATIONS = (
 OPEN = """
     select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, h.run_id, h.saved, r.*
     from thread t left join run h on h.no = t.head_no left join run r on r.no = t.run_no where t.thread_id = ?"""
+RUN = "select * from run where no = ?"
+FIND_RUN = "select * from run where run_id = ?"
+FIND_KEY = "select * from run where thread_no = ? and key = ? and key <> ''"
+RUNS = "select * from run where thread_no = ? and no < ? order by no desc limit ?"
+HELD = """
+    select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
+    from thread t join run r on r.no = t.run_no where t.owner <> ''"""
 RECORDS = "select data from journal where key > ? and key < ? order by key"
 PUT_THREAD = """
     insert into thread (no, thread_id, fence, run_no, head_no, owner, since) values (nullif(?, 0), ?, ?, ?, ?, ?, ?)
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
     owner = excluded.owner, since = excluded.since"""
-INSERT_RUN = "insert into run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_RUN = "insert into run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPDATE_RUN = "update run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ? where no = ?"
 APPEND = """
     insert into journal (key, data)
@@ -67,6 +78,25 @@ class _Statements:
             return Opened()
         saved = None if row[8] is None else (row[7], row[8])
         return Opened(ThreadRow(*row[:7]), None if row[9] is None else RunRow(*row[9:]), saved)
+
+    def run(self, run_no: int) -> RunRow | None:
+        return self._one_run(RUN, (run_no,))
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        return self._one_run(FIND_RUN, (run_id,))
+
+    def find_key(self, thread_no: int, key: str) -> RunRow | None:
+        return self._one_run(FIND_KEY, (thread_no, key))
+
+    def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
+        return [RunRow(*row) for row in self._execute(RUNS, (thread_no, before, limit))]
+
+    def held(self) -> list[tuple[ThreadRow, RunRow]]:
+        return [(ThreadRow(*row[:7]), RunRow(*row[7:])) for row in self._execute(HELD)]
+
+    def _one_run(self, statement: str, parameters: tuple[int | str, ...]) -> RunRow | None:
+        row = self._execute(statement, parameters).fetchone()
+        return None if row is None else RunRow(*row)
 
     def records(self, run_no: int) -> list[bytes]:
         base = run_no * CHUNKS_A_RUN
@@ -105,8 +135,8 @@ class SqliteSaver(BaseCheckpointer):
     """Keeps threads and runs in one SQLite file (WAL mode), created when it is missing.
 
     Args:
-        database: a path, ``":memory:"``, or an open `sqlite3.Connection` (made with ``check_same_thread=False`` if
-            several threads use it), which stays yours to close.
+        database: a path, ``":memory:"``, or an open `sqlite3.Connection` made with ``check_same_thread=False``,
+            which stays yours to close. It is used in autocommit mode: keep your own transactions on another one.
         patience: for how many seconds a database that somebody else has locked is tried again.
         serde: turns values into bytes and back; by default a `TypedSerializer`.
 
@@ -135,7 +165,11 @@ class SqliteSaver(BaseCheckpointer):
         self._lock = threading.Lock()
         self._durable = False
         self._borrowed = isinstance(database, sqlite3.Connection)
-        self._connection = database if isinstance(database, sqlite3.Connection) else _connect(database)
+        if isinstance(database, sqlite3.Connection):
+            _check_borrowed(database)
+            self._connection = database
+        else:
+            self._connection = _connect(database)
         self._name = "the given connection" if self._borrowed else str(database)
         self._statements = _Statements(self._connection)
         try:
@@ -218,11 +252,33 @@ def _connect(database: str | Path) -> sqlite3.Connection:
         ) from error
 
 
+def _check_borrowed(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        raise ConfigError("the given connection is in the middle of a transaction: commit or roll it back first")
+    refusals: list[sqlite3.Error] = []
+
+    def use() -> None:
+        try:
+            connection.execute("select 1")
+        except sqlite3.Error as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    if refusals and "thread" in str(refusals[0]):
+        raise ConfigError(
+            "the given connection can only be used in the thread that made it, and results are also written from others: "
+            "make it with sqlite3.connect(..., check_same_thread=False)"
+        )
+
+
 def _prepare(connection: sqlite3.Connection, name: str, patience: float) -> None:
     """Check that the file is ours or empty, and bring its tables up to date."""
     connection.isolation_level = None
     try:
         connection.execute(f"pragma busy_timeout = {int(patience * 1000)}")
+        _version(connection, name)  # a file that is not ours stays as it is
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.execute("begin immediate")
@@ -237,11 +293,12 @@ def _prepare(connection: sqlite3.Connection, name: str, patience: float) -> None
         raise _translate(error, name) from error
 
 
-def _migrate(connection: sqlite3.Connection, name: str) -> None:
+def _version(connection: sqlite3.Connection, name: str) -> int:
+    """How many migrations the file has had; refuses what another program, or a newer version, has written."""
     (application,) = connection.execute("pragma application_id").fetchone()
     (version,) = connection.execute("pragma user_version").fetchone()
     (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-    if application != APPLICATION_ID and (tables or version):
+    if application != APPLICATION_ID and (application or tables or version):
         raise ForeignDatabase(
             f"{name!r} is a database of another program (application_id {application}, {tables} tables). "
             "Give durably a file of its own."
@@ -250,6 +307,11 @@ def _migrate(connection: sqlite3.Connection, name: str) -> None:
         raise NewerSchema(
             f"{name!r} has schema {version}, and this version of durably knows up to {len(MIGRATIONS)}: upgrade durably."
         )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, name: str) -> None:
+    version = _version(connection, name)
     for migration in MIGRATIONS[version:]:
         for statement in filter(str.strip, migration.split(";")):
             connection.execute(statement)

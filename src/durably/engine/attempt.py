@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DurablyError, EncodeError, GraphInterrupt, Stop, Superseded
+from ..errors import (
+    DurablyError,
+    EncodeError,
+    GraphDrained,
+    GraphInterrupt,
+    OutsideRunError,
+    Stop,
+    Superseded,
+    ThreadBusy,
+)
 from ..serde import TypedSerializer, encode_exception
-from ..types import MISSING, Interrupt
+from ..types import MISSING
 from .call import Env
 from .commit import Committer, Log
+from .ending import Asked, result_of
 from .failures import tried_again
 from .function import FinalValue, Function
 from .identity import new_run_id, run_place
 from .journal import Journal
-from .lifecycle import Admitted, Ending, Head, Outcome, Request, admit, settle
+from .leash import Leash
+from .lifecycle import Admitted, Busy, Ending, Existing, Fork, Request, admit, settle
 from .loops import LoopHost
 from .options import Options
 from .owner import Owner
 from .perform import perform
-from .run import Leash, Run
-from .steps import Steps
+from .rows import Head, Outcome, encode_extra, saved_by
+from .run import Run
+from .steps import Pause, Steps
 
 if TYPE_CHECKING:
-    from ..checkpoint.base import BaseCheckpointer
+    from ..checkpoint.base import BaseCheckpointer, Work
 
-__all__ = ["Asked", "Invocation", "attempt"]
+__all__ = ["Invocation", "attempt"]
 
 PLAIN = TypedSerializer()
 logger = getLogger("durably")
@@ -48,6 +58,8 @@ class Invocation:
         kind: ``input``, ``resume`` or ``answer``.
         value: the input or the answer.
         leash: stops the attempt from outside.
+        on_busy: what to do when the thread is held.
+        fork: how to fork the run that the config's checkpoint names.
     """
 
     function: Function
@@ -58,13 +70,8 @@ class Invocation:
     kind: str
     value: Any
     leash: Leash
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An attempt that ended with questions instead of a value."""
-
-    questions: tuple[Interrupt[Any], ...]
+    on_busy: str = "reject"
+    fork: Fork | None = None
 
 
 def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
@@ -82,7 +89,7 @@ def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
     """
     if invocation.checkpointer is None:
         run = Run(new_run_id(), invocation.options, journal=Journal(), log=None, serde=PLAIN, host=host)
-        result = yield from _performed(run, invocation, invocation.value, invocation.env, host)
+        result = yield from _performed(run, invocation, invocation.value, invocation.env)
     else:
         result = yield from _recorded(invocation, invocation.checkpointer, host)
     value = result.value if isinstance(result, FinalValue) else result
@@ -90,12 +97,16 @@ def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
     return value
 
 
-def _performed(run: Run, invocation: Invocation, value: Any, env: Env, host: LoopHost | None) -> Steps[Any]:
+def _performed(run: Run, invocation: Invocation, value: Any, env: Env) -> Steps[Any]:
     """Run the body to its end: a value, a `FinalValue`, `Asked`, or an exception."""
     root = run.root(invocation.function, value, env)
     invocation.leash.attach(root)
-    with _branches(host):
+    run.scheduler.open()
+    try:
         yield from perform(root)
+    finally:
+        run.scheduler.close()
+        run.stop(OutsideRunError(f"{root.describe()} has ended: what it left behind can make no more calls"))
     for call in run.failed:
         if not call.seen:
             logger.error("%s failed, and nobody asked for its result", call.describe(), exc_info=call.failed)
@@ -111,31 +122,41 @@ def _performed(run: Run, invocation: Invocation, value: Any, env: Env, host: Loo
     return root.result()
 
 
-@contextmanager
-def _branches(host: LoopHost | None) -> Iterator[None]:
-    """While a run lives on a loop, asyncio tasks started in its bodies are branches."""
-    if host is None:
-        yield
-        return
-    host.enter()
-    try:
-        yield
-    finally:
-        host.leave()
-
-
 def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: LoopHost | None) -> Steps[Any]:
-    committer = Committer.of(checkpointer)
-    owner = Owner.of(committer)
-    durable = invocation.options.durability == "sync"
-    admission = admit(_request(invocation, checkpointer), owner, checkpointer.serde)
-    admitted: Admitted = yield from committer.perform(admission, durable=durable)
-    fence = (admitted.thread.no, admitted.thread.fence)
-    owner.began(*fence)
+    owner = Owner.of(Committer.of(checkpointer))
+    request = _request(invocation, checkpointer)
+    try:
+        admitted = yield from _admitted(invocation, checkpointer, admit(request, owner, checkpointer.serde))
+        if isinstance(admitted, Existing):
+            return (yield from result_of(admitted.run, checkpointer))
+        fence = (admitted.thread.no, admitted.thread.fence)
+        owner.began(*fence, admitted.thread.since, invocation.leash)
+    finally:
+        owner.took(request.run_id)
     try:
         return (yield from _held(invocation, checkpointer, admitted, host))
     finally:
         owner.ended(*fence)
+
+
+def _admitted(invocation: Invocation, checkpointer: BaseCheckpointer, admission: Work) -> Steps[Admitted | Existing]:
+    """Wait for the thread as long as that is what the workflow does when it is busy."""
+    options = invocation.options
+    place = (id(checkpointer), str(options.thread_id))
+    if place in invocation.env.holding:
+        raise ThreadBusy(
+            f"thread {options.thread_id!r} is held by the very run that asks for it, which would wait for ever: "
+            "use another thread, or leave the thread id out to make the workflow a part of the run"
+        )
+    if options.control.drain_requested:
+        raise GraphDrained(f"no new attempt starts: a drain was requested ({options.control.drain_reason})")
+    pause = 0.001
+    while True:
+        answer = yield from Committer.of(checkpointer).perform(admission, durable=options.durability == "sync")
+        if not isinstance(answer, Busy):
+            return answer  # type: ignore[no-any-return]
+        yield Pause(pause)
+        pause = min(0.05, pause * 1.5)
 
 
 def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
@@ -152,7 +173,11 @@ def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
         answer=invocation.value,
         run_id=run_id,
         input=data,
-        head=Head(options.durability),
+        head=Head(options.durability, extra=encode_extra(options.config)),
+        on_busy=invocation.on_busy,
+        key=options.key,
+        checkpoint_id=options.checkpoint_id,
+        fork=invocation.fork,
     )
 
 
@@ -180,9 +205,11 @@ def _held(
     )
     durable = options.durability == "sync"
     try:
-        env = replace(invocation.env, previous=_previous(admitted, checkpointer))
+        previous = MISSING if admitted.base is None else saved_by(admitted.base, checkpointer.serde)
+        holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
+        env = replace(invocation.env, previous=previous, holding=holding)
         value = _input(invocation, admitted, checkpointer)
-        result = yield from _performed(run, invocation, value, env, host)
+        result = yield from _performed(run, invocation, value, env)
         ending = _ended(result, invocation, run, checkpointer)
     except (GeneratorExit, Superseded):
         raise  # nobody is left to wait for a write, or nothing may be written
@@ -199,15 +226,8 @@ def _held(
 def _settle(committer: Committer, log: Log, admitted: Admitted, ending: Ending, *, durable: bool) -> Steps[None]:
     committer.note(log)
     yield from committer.perform(settle(admitted, ending), durable=durable)
-    if log.error is not None:
+    if log.error is not None and log.written < log.appended:
         raise log.error
-
-
-def _previous(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
-    if admitted.saved is None:
-        return MISSING
-    run_id, data = admitted.saved
-    return checkpointer.serde.loads(data, run_place(run_id, "saved"))
 
 
 def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:

@@ -58,7 +58,7 @@ def through(
                     landing.finish(data)
                     return value
         else:
-            found = yield _Landing(landing)
+            found = yield _Landing(call, landing)
     call.begin_attempt()
     call.cached = True
     return serde.loads(found, place)
@@ -86,15 +86,18 @@ def _key(call: TaskFuture[Any], policy: CachePolicy) -> bytes:
 class _Landing:
     """Wait for whoever computes the same key."""
 
-    __slots__ = ("future",)
+    __slots__ = ("call", "future")
 
-    def __init__(self, future: Future[bytes | None]) -> None:
+    def __init__(self, call: TaskFuture[Any], future: Future[bytes | None]) -> None:
+        self.call = call
         self.future = future
 
     def block(self) -> bytes | None:
         """Sleep until it has landed."""
-        return self.future.result()
+        with self.call.run.scheduler.resting(self.call):
+            return self.future.result()
 
     async def wait(self) -> bytes | None:
         """Let the loop run until it has landed."""
-        return await asyncio.wrap_future(self.future)
+        with self.call.run.scheduler.resting(self.call):
+            return await asyncio.wrap_future(self.future)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,7 @@ __all__ = ["Env", "TaskFuture"]
 R = TypeVar("R")
 
 NO_POLICIES = Policies()
+NOTHING: AbstractContextManager[None] = nullcontext()
 
 INLINE_DEPTH = 30
 """How many bodies may run inside one another on one thread's stack before the next one gets a thread of its own."""
@@ -53,6 +55,7 @@ class Env:
         namespace: the calls of nested workflows that lead here, outermost first; empty for the run's own workflow.
         taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
         journaled: whether calls are recorded.
+        holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
     """
 
     config: Mapping[str, Any]
@@ -64,6 +67,7 @@ class Env:
     namespace: tuple[str, ...] = ()
     taps: tuple[tuple[Channel, int], ...] = ()
     journaled: bool = True
+    holding: frozenset[tuple[int, str]] = frozenset()
 
     def emit(self, mode: str, chunk: Any) -> None:
         """Hand a chunk to whoever listens."""
@@ -105,6 +109,7 @@ class TaskFuture(SharedFuture[R]):
         "retry_policies",
         "run",
         "seen",
+        "stopped",
     )
 
     def __init__(
@@ -137,6 +142,7 @@ class TaskFuture(SharedFuture[R]):
         self.first_time = 0.0
         self.inline = 0  # how many bodies run inside one another on this thread's stack
         self.asked = False  # a question was put in this body: it stops, whatever it makes of the signal
+        self.stopped = False  # likewise for the signal that the attempt has to end
         self.cached = False
         self.cancelling = False
         self.made_new_calls = False
@@ -206,19 +212,22 @@ class TaskFuture(SharedFuture[R]):
             return True
         if self._state in DONE or not self.function.is_async:
             return self._state == CANCELLED
-        task = self.asyncio_task
-        if task is None:
-            return False
-        self.cancelling = True
-        self.run.scheduler.host.post(lambda: None if self._state in DONE else task.cancel())
+        if self.run.scheduler.is_here():
+            self._cancel_body()
+        else:
+            self.run.scheduler.host.post(self._cancel_body)
         return True
+
+    def _cancel_body(self) -> None:
+        """On the loop's thread."""
+        if self._state not in DONE and self.asyncio_task is not None:
+            self.cancelling = True
+            self.asyncio_task.cancel()
 
     def withdraw(self) -> bool:
         """Cancel the work if it has not begun."""
         if not self.claim():
             return False
-        if self.parent is not None:
-            self.run.scheduler.finished(self, self.parent)
         return self.settle(CANCELLED)
 
     def spawn(self) -> None:
@@ -228,6 +237,34 @@ class TaskFuture(SharedFuture[R]):
     def execute(self) -> None:
         """Run the claimed body on this thread."""
         drive(perform(self))
+
+    def settle(self, state: str, value: Any = None, error: BaseException | None = None) -> bool:
+        """Set the outcome, tell everybody, and let others have the slot."""
+        settled = super().settle(state, value, error)
+        self.run.scheduler.begin_more()
+        return settled
+
+    def _set(self, state: str, value: Any, error: BaseException | None) -> bool:
+        if not super()._set(state, value, error):
+            return False
+        if self.parent is not None:  # under the same lock: whoever sees the outcome sees that its parent computes again
+            self.run.scheduler.ended(self, self.parent)
+        return True
+
+    def _block(self, timeout: float | None) -> None:
+        with self._resting():
+            super()._block(timeout)
+
+    def _suspend(self) -> Generator[Any, Any, None]:
+        with self._resting():
+            yield from super()._suspend()
+
+    def _resting(self) -> AbstractContextManager[None]:
+        """The body that waits for this call may not be the one that made it."""
+        place = current.get()
+        if not isinstance(place, Scope) or place.body is self.parent:
+            return NOTHING
+        return place.body.run.scheduler.resting(place.body)
 
     # Its body; `Step` is what `perform` waits for.
 

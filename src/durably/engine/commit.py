@@ -156,10 +156,19 @@ class Committer:
         ticket = _Ticket(work, durable)
         with self._lock:
             self._tickets.append(ticket)
-        yield from self.until(lambda: ticket.done)
+        try:
+            yield from self.until(lambda: ticket.done)
+        except BaseException:  # cancelled: nobody is left who could use what the work does
+            self._withdraw(ticket)
+            raise
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        with self._lock:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
 
     def until(self, done: Callable[[], bool]) -> Steps[None]:
         """Lead or follow until ``done``."""

@@ -26,6 +26,7 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._last_sign = self._loop.time()
         self._idle = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def limit(self, awaitable: Awaitable[T]) -> T:
         """Await it, for as long as the policy allows.
@@ -33,11 +34,10 @@ class Deadline:
         Raises:
             NodeTimeoutError: it took longer; the body was cancelled.
         """
-        timer: asyncio.TimerHandle | None = None
         limit = asyncio.timeout(self._policy.run_seconds)
         try:
             async with limit:
-                timer = self._watch(limit)
+                self._watch(limit)
                 self._body.beat = self._beat
                 return await awaitable
         except TimeoutError:
@@ -46,29 +46,27 @@ class Deadline:
             raise NodeTimeoutError(self._explain()) from None
         finally:
             self._body.beat = None
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _beat(self) -> None:
         self._last_sign = self._loop.time()
 
-    def _watch(self, limit: asyncio.Timeout) -> asyncio.TimerHandle | None:
+    def _watch(self, limit: asyncio.Timeout) -> None:
         """Look again when the silence would become too long; one timer, however often the body gives a sign."""
         seconds = self._policy.idle_seconds
         if seconds is None:
-            return None
+            return
 
         def look() -> None:
-            if self._body.beat is None:
-                return
             left = self._last_sign + seconds - self._loop.time()
             if left <= 0:
                 self._idle = True
                 limit.reschedule(self._loop.time())
             else:
-                self._loop.call_later(left, look)
+                self._timer = self._loop.call_later(left, look)
 
-        return self._loop.call_later(seconds, look)
+        self._timer = self._loop.call_later(seconds, look)
 
     def _explain(self) -> str:
         what = self._body.describe()

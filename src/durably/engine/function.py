@@ -101,7 +101,7 @@ class Parameters:
             Injected(
                 p.name,
                 i if p.kind is p.POSITIONAL_OR_KEYWORD else KEYWORD_ONLY,
-                p.default not in (p.empty, None),
+                p.default is not p.empty and p.default is not None,
             )
             for i, p in enumerate(parameters)
             if _wants_injection(p)

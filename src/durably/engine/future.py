@@ -142,10 +142,12 @@ class SharedFuture(Future[R]):
         if asyncio._get_running_loop() is not None:
             raise BlockingError(
                 f"waiting for {self.describe()} here would block the event loop that runs on this thread: "
-                "await it instead, as in `await task(x)`"
+                "await it instead, as in `await task(x)` or `await workflow.ainvoke(x)`"
             )
         if timeout is None:
             self.help_here()
+            if self._state in DONE:
+                return
         with self._condition:
             if self._state not in DONE and not self._condition.wait_for(self.done, timeout):
                 raise TimeoutError(f"{self.describe()} was not done after {timeout} seconds; it goes on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from .identity import Key, body_of
 __all__ = [
     "ANSWERED",
     "ASKED",
+    "FORGOTTEN",
     "RAISED",
     "RETURNED",
     "Entry",
@@ -31,13 +32,15 @@ RETURNED: Final = 0
 RAISED: Final = 1
 ASKED: Final = 2
 ANSWERED: Final = 3
+FORGOTTEN: Final = 4
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is remembered of one call.
 
     Args:
-        kind: `RETURNED`, `RAISED`, `ASKED` (an open question) or `ANSWERED`.
+        kind: `RETURNED`, `RAISED`, `ASKED` (an open question), `ANSWERED`, or `FORGOTTEN`: the call's failures so far do not
+            count, because it is tried again.
         scope: with ``name`` and ``n`` the call's key.
         name: the task's, the nested workflow's, or ``interrupt``.
         n: the how-manieth call of that name in that scope.
@@ -83,13 +86,72 @@ _decoder = msgspec.msgpack.Decoder(list[Record])
 
 
 def decode_records(chunks: Iterable[bytes]) -> list[Record]:
-    """The records of a journal, oldest first."""
+    """The records of a journal that count, oldest first."""
     try:
-        return [record for chunk in chunks for record in _decoder.decode(chunk)]
+        records = [record for chunk in chunks for record in _decoder.decode(chunk)]
     except msgspec.MsgspecError as error:
         raise DecodeError(
             f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"
         ) from error
+    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
+
+
+def _without_forgotten(records: list[Record]) -> list[Record]:
+    """Leave out the failures of calls that were recorded before those were tried again."""
+    kept, forgotten = list[Record](), set[Key]()
+    for record in reversed(records):
+        if record.kind == FORGOTTEN:
+            forgotten.add(record.key)
+        elif record.kind != RAISED or record.key not in forgotten:
+            kept.append(record)
+    return kept[::-1]
+
+
+class Places:
+    """Under which key each call is recorded: its own, until it claims the record of another; then the two change keys.
+
+    So no two calls share a key, the record of a finished call is never overwritten, and a call that has to run has the
+    key, and with it the idempotency key, of one that has not finished.
+    """
+
+    __slots__ = ("_caller", "_place", "_top")
+
+    def __init__(self) -> None:
+        self._place: dict[Key, Key] = {}
+        self._caller: dict[Key, Key] = {}
+        self._top: dict[tuple[str, str], int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._place)
+
+    def of(self, caller: Key) -> Key:
+        """Where a call is recorded."""
+        return self._place.get(caller, caller)
+
+    def taken(self, key: Key) -> None:
+        """A record lies at this key."""
+        scope, name, n = key
+        if n >= self._top.get((scope, name), -1):
+            self._top[scope, name] = n
+
+    def swap(self, caller: Key, key: Key) -> None:
+        """Give a call another key; whose that was gets the call's own."""
+        other, own = self._caller.get(key, key), self.of(caller)
+        self._place[caller], self._caller[key] = key, caller
+        self._place[other], self._caller[own] = own, other
+
+    def renew(self, caller: Key) -> Key:
+        """Give a call a key that no other call has, had or will come to."""
+        scope, name, _ = caller
+        key = Key(scope, name, self._top[scope, name] + 1)
+        self.taken(key)
+        self.swap(caller, key)
+        return key
+
+    def restart(self, path: str) -> None:
+        """The body at ``path`` counts its calls from the start again."""
+        for caller in [caller for caller in self._place if in_body(caller, path)]:
+            del self._caller[self._place.pop(caller)]
 
 
 class Journal:
@@ -103,45 +165,57 @@ class Journal:
     def __init__(self, records: Iterable[Entry] = (), *, strict: bool = False) -> None:
         self._strict = strict
         self._unclaimed: dict[Key, Entry] = {}
-        self._moved: defaultdict[tuple[str, str, bytes], list[Key]] | None = None
+        self._moved: defaultdict[tuple[str, str, bytes], deque[Key]] | None = None
+        self._places = Places()
         for record in records:
             self.add(record)
 
     def __bool__(self) -> bool:
-        return bool(self._unclaimed)
+        return bool(self._unclaimed or self._places)
 
     def add(self, record: Entry) -> None:
         """Offer a record to a call to come."""
-        self._unclaimed[record.key] = record
+        key = record.key
+        self._unclaimed[key] = record
+        self._places.taken(key)
         if self._moved is not None:
-            self._moved[_place(record)].append(record.key)
+            self._moved[_kin(record)].append(key)
+
+    def restart(self, path: str) -> None:
+        """Another attempt of the body at ``path`` begins."""
+        self._places.restart(path)
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget calls, so that they run again."""
         for key in keys:
             self._unclaimed.pop(key, None)
 
-    def claim(self, key: Key, fingerprint: bytes) -> Entry | None:
-        """Take the record that belongs to a call, or None where it has to run.
+    def claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
+        """Take the record that belongs to a call.
+
+        Returns:
+            The key under which the call is recorded, and its record; None where the call has to run.
 
         Raises:
             NonDeterminismError: in strict mode, when the record at this key was made with other arguments, or when the
                 call is new although records of its name lie unclaimed in its scope.
         """
+        key = self._places.of(caller)
         record = self._unclaimed.get(key)
         if record is not None and record.fingerprint == fingerprint:
-            return self._unclaimed.pop(key)
-        moved = self._find_moved(key, fingerprint)
+            return key, self._unclaimed.pop(key)
+        moved = self._find_moved(caller, fingerprint)
         if moved is not None:
-            return self._unclaimed.pop(moved)
-        if record is None:
-            if self._strict:
-                self._refuse_new(key)
-            return None
-        self._differs(
-            f"call {key} is made with other arguments than recorded: the recorded result is used all the same"
-        )
-        return self._unclaimed.pop(key)
+            self._places.swap(caller, moved)
+            return moved, self._unclaimed.pop(moved)
+        if record is not None and key == caller:
+            self._differs(
+                f"call {key} is made with other arguments than recorded: the recorded result is used all the same"
+            )
+            return key, self._unclaimed.pop(key)
+        if self._strict:
+            self._refuse_new(caller)
+        return (key if record is None else self._places.renew(caller)), None
 
     def leftovers(self, body: str) -> Iterator[Entry]:
         """The records of a body's own calls that nothing has claimed."""
@@ -156,17 +230,19 @@ class Journal:
                 + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             )
 
-    def _find_moved(self, key: Key, fingerprint: bytes) -> Key | None:
+    def _find_moved(self, caller: Key, fingerprint: bytes) -> Key | None:
         """The first unclaimed record of the same name and arguments anywhere in the same body."""
         if self._moved is None:
-            self._moved = defaultdict(list)
+            self._moved = defaultdict(deque)
             for record in self._unclaimed.values():
-                self._moved[_place(record)].append(record.key)
-        keys = self._moved.get((body_of(key.scope), key.name, fingerprint), ())
-        for candidate in keys:
-            found = self._unclaimed.get(candidate)
-            if found is not None and found.fingerprint == fingerprint:
-                return candidate
+                self._moved[_kin(record)].append(record.key)
+        kin = (body_of(caller.scope), caller.name, fingerprint)
+        keys = self._moved.get(kin, ())
+        while keys:
+            found = self._unclaimed.get(keys[0])
+            if found is not None and _kin(found) == kin:
+                return keys[0]
+            keys.popleft()
         return None
 
     def _refuse_new(self, key: Key) -> None:
@@ -184,7 +260,7 @@ class Journal:
         warnings.warn(ReplayWarning(f"{what}. {advice}"), stacklevel=5)
 
 
-def _place(record: Entry) -> tuple[str, str, bytes]:
+def _kin(record: Entry) -> tuple[str, str, bytes]:
     key = record.key
     return body_of(key.scope), key.name, record.fingerprint
 

@@ -56,18 +56,25 @@ class LoopHost:
         """Have the loop make a call, soon; from any thread. A loop that has been closed drops it."""
         self._inbox.append(call)
         if not self._awake:
-            self._awake = True
-            try:
-                self.loop.call_soon_threadsafe(self._drain, context=Context())
-            except RuntimeError:  # closed: whoever waited there is gone
-                self._awake = False
-                self._inbox.clear()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._awake = True
+        try:
+            self.loop.call_soon_threadsafe(self._drain, context=Context())
+        except RuntimeError:  # closed: whoever waited there is gone
+            self._awake = False
+            self._inbox.clear()
 
     def _drain(self) -> None:
         self._awake = False
         inbox = self._inbox
-        for _ in range(len(inbox)):
-            inbox.popleft()()
+        try:
+            for _ in range(len(inbox)):
+                inbox.popleft()()
+        finally:
+            if inbox and not self._awake:  # one of the calls raised: the others are made all the same
+                self._wake()
 
     def after_two_turns(self, call: Callable[[], object]) -> None:
         """Make a call once those who are about to await have had their turn. On the loop's own thread only."""
@@ -99,14 +106,29 @@ class LoopHost:
     def _new_task(
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Future[Any]:
+        make: Any = self._before or _plain_task
         place: Any = current.get()
-        if place is not None:
-            context = options.get("context") or copy_context()
-            context.run(current.set, place.branch())
-            options["context"] = context
-        if self._before is not None:
-            return self._before(loop, coroutine, **options)  # type: ignore[no-any-return]
-        return asyncio.Task(coroutine, loop=loop, **options)
+        if place is None:
+            return make(loop, coroutine, **options)  # type: ignore[no-any-return]
+        context: Context | None = options.get("context")
+        if context is None:  # the task copies the context it is made in; an older factory takes none as an argument
+            options.pop("context", None)
+            return _in_branch(copy_context(), place).run(make, loop, coroutine, **options)
+        return make(loop, coroutine, **{**options, "context": _in_branch(context, place)})  # type: ignore[no-any-return]
+
+
+def _plain_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _in_branch(context: Context, place: Any) -> Context:
+    try:
+        context.run(current.set, place.branch())
+    except RuntimeError:  # it is entered just now, so it is shared with whoever runs in it, and so is its scope
+        pass
+    return context
 
 
 _hosts: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHost] = WeakKeyDictionary()

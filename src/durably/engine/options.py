@@ -30,6 +30,8 @@ class Options:
         recursion_limit: how deep calls may be nested.
         grace: for how many seconds a failing run waits for the sync tasks it has begun.
         control: asks the run to stop in good order.
+        checkpoint_id: the moment of the thread to start from, None for the latest.
+        key: the caller's idempotency key, empty where there is none.
     """
 
     config: Mapping[str, Any]
@@ -40,6 +42,8 @@ class Options:
     recursion_limit: int
     grace: float
     control: RunControl
+    checkpoint_id: str | None = None
+    key: str = ""
 
 
 def options_from(
@@ -49,6 +53,7 @@ def options_from(
     durability: str | None = None,
     control: RunControl | None = None,
     max_workers: int | None = None,
+    idempotency_key: str | None = None,
 ) -> Options:
     """Check and complete a config.
 
@@ -68,6 +73,8 @@ def options_from(
         recursion_limit=_positive(config, "recursion_limit", RECURSION_LIMIT) or RECURSION_LIMIT,
         grace=float(grace),
         control=control or RunControl(),
+        checkpoint_id=config["configurable"].get("checkpoint_id"),
+        key=_key(idempotency_key),
     )
 
 
@@ -87,6 +94,14 @@ def _thread_id(value: Any) -> str | None:
     if isinstance(value, str) and value:
         return str.__str__(value)
     raise ConfigError(f"thread_id is {value!r}: give a string that is not empty, or a UUID")
+
+
+def _key(key: str | None) -> str:
+    if key is None:
+        return ""
+    if not isinstance(key, str) or not key:
+        raise ConfigError(f"idempotency_key={key!r}: give a string that is not empty")
+    return key
 
 
 def _positive(config: Mapping[str, Any], name: str, default: int | None) -> int | None:

@@ -16,10 +16,12 @@ from typing import Final
 from weakref import WeakSet
 
 from ..checkpoint.base import OwnerRow, ThreadRow, Transaction
+from ..errors import Superseded
 from .commit import Committer
 from .identity import new_run_id
+from .leash import Leash
 from .steps import drive
-from .threads import sentinel
+from .threads import pool, sentinel
 
 __all__ = ["Owner"]
 
@@ -70,7 +72,8 @@ class Owner:
         self._host = host_identity()
         self._until = 0.0
         self._lock = threading.Lock()
-        self._attempts: set[tuple[int, int]] = set()
+        self._attempts: dict[tuple[int, int], Leash] = {}
+        self._taking: dict[str, tuple[int, int]] = {}  # threads taken in a transaction that may still fail
         _owners.add(self)
 
     @staticmethod
@@ -85,40 +88,72 @@ class Owner:
 
     def register(self, transaction: Transaction, now: float) -> None:
         """Write or renew the lease where it is due, as part of a run's start."""
-        if now > self._until - LEASE_SECONDS / 2:
+        if self._is_due(now):
             self._renew(now, transaction)
 
-    def began(self, thread_no: int, fence: int) -> None:
-        """An attempt of this process holds a thread."""
+    def taking(self, request: str, thread_no: int, fence: int) -> None:
+        """An attempt is about to hold a thread: from here on, for those that ask in the same transaction."""
         with self._lock:
-            self._attempts.add((thread_no, fence))
+            self._taking[request] = (thread_no, fence)
+
+    def took(self, request: str) -> None:
+        """The transaction has ended, in whatever way."""
+        with self._lock:
+            self._taking.pop(request, None)
+
+    def began(self, thread_no: int, fence: int, since: float, leash: Leash) -> None:
+        """An attempt of this process has held a thread ``since`` then; one that held it before is stopped."""
+        with self._lock:
+            self._attempts[thread_no, fence] = leash
+            if self._is_due(since):
+                self._until = since + LEASE_SECONDS
+        self.stop_older(thread_no, fence)
         sentinel.watch(self, LEASE_SECONDS / 3)
+
+    def stop_older(self, thread_no: int, fence: int) -> None:
+        """Stop the attempts of this process that were fenced off: they can record nothing any more."""
+        with self._lock:
+            older = [leash for (no, f), leash in self._attempts.items() if no == thread_no and f < fence]
+        for leash in older:
+            leash.stop(Superseded("another attempt has taken the thread over, or the run was cancelled"))
 
     def ended(self, thread_no: int, fence: int) -> None:
         """It holds it no longer, whether or not that could be written."""
         with self._lock:
-            self._attempts.discard((thread_no, fence))
+            self._attempts.pop((thread_no, fence), None)
 
     def tick(self, now: float) -> float | None:
         """For the sentinel: renew the lease as long as attempts are under way."""
         if not self._attempts:
             return None
-        try:
-            drive(self._committer.perform(partial(self._renew, time.time())))
-        except Exception:
-            return LEASE_SECONDS / 30  # the fence keeps a run safe whose lease runs out
+        pool.run(self._renew_now)  # a locked database must not hold up the sentinel
         return LEASE_SECONDS / 3
 
+    def _renew_now(self) -> None:
+        now = time.time()
+        try:
+            drive(self._committer.perform(partial(self._renew, now)))
+        except Exception:
+            sentinel.watch(self, LEASE_SECONDS / 30)  # the fence keeps a run safe whose lease runs out
+        else:
+            with self._lock:
+                self._until = max(self._until, now + LEASE_SECONDS)
+
+    def _is_due(self, now: float) -> bool:
+        """Whether a run that starts now renews the lease. What was written counts when it is committed."""
+        return now > self._until - LEASE_SECONDS / 2
+
     def _renew(self, now: float, transaction: Transaction) -> None:
-        self._until = now + LEASE_SECONDS
-        transaction.put_owner(OwnerRow(self.name, self._host, self._until))
+        transaction.put_owner(OwnerRow(self.name, self._host, now + LEASE_SECONDS))
 
     def is_held(self, thread: ThreadRow, transaction: Transaction, now: float) -> bool:
         """Whether somebody alive holds the thread."""
         if not thread.owner:
             return False
         if thread.owner == self.name:
-            return (thread.no, thread.fence) in self._attempts
+            held = (thread.no, thread.fence)
+            with self._lock:
+                return held in self._attempts or held in self._taking.values()
         row = transaction.owner(thread.owner)
         return row is not None and row.until > now and not is_proved_dead(row.host)
 

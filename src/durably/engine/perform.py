@@ -7,7 +7,7 @@ from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GraphBubbleUp, GraphInterrupt
+from ..errors import GraphBubbleUp, GraphInterrupt, Stop
 from . import caching
 from .function import FinalValue
 from .future import CANCELLED, FINISHED
@@ -74,6 +74,8 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         if seconds is None:
             raise failure
         yield Pause(seconds)
+        if call.run.stopping is not None:
+            raise failure
         call.run.recorder.rewind(call.path)
 
 
@@ -88,7 +90,8 @@ def _check_swallowed(call: TaskFuture[Any]) -> None:
     """A body that swallowed the signal of a question, or of a stop, stops all the same."""
     if call.asked:
         raise GraphInterrupt
-    call.run.check_stopped()
+    if call.stopped and call.run.stopping is not None:
+        raise Stop(call.run.stopping)
 
 
 def _signal_in(error: BaseException) -> BaseException | None:

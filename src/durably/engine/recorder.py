@@ -72,19 +72,22 @@ class Recorder:
             return None
         if self._log is not None:
             call.fingerprint = self.serde.fingerprint(call.function.parameters.bound(call.args, call.kwargs))
-        return self._claim(call.key, call.fingerprint) if self._journal else None
+        call.key, entry = self._claim(call.key, call.fingerprint)
+        return entry
 
-    def _claim(self, key: Key, fingerprint: bytes) -> Entry | None:
+    def _claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
+        if not self._journal:
+            return caller, None
         with self._lock:
-            entry = self._journal.claim(key, fingerprint)
+            key, entry = self._journal.claim(caller, fingerprint)
             if entry is not None:
                 self._kept.append(entry)
-            return entry
+            return key, entry
 
-    def claim_answer(self, key: Key, value: Any) -> tuple[Entry | None, bytes]:
-        """The record of a question, None where it has not been put before; and the question's fingerprint."""
+    def claim_answer(self, caller: Key, value: Any) -> tuple[Key, Entry | None, bytes]:
+        """Under which key a question is recorded, its record if it has been put before, and its fingerprint."""
         fingerprint = b"" if self._log is None else self.serde.fingerprint((value,))
-        return (self._claim(key, fingerprint) if self._journal else None), fingerprint
+        return *self._claim(caller, fingerprint), fingerprint
 
     def value(self, entry: Entry) -> Any:
         """The recorded result or answer."""
@@ -111,7 +114,7 @@ class Recorder:
             return False
         if self._log is None:
             if call.parent.keeps:
-                self._kept.append(Kept(call.key, value))
+                self._keep(Kept(call.key, value))
             return False
         data = self._encoded(value, call.key, f"the result of task {call.function.name!r}")
         self._append(self._log, call, RETURNED, data)
@@ -147,8 +150,12 @@ class Recorder:
             kind, scope, name, n, call.fingerprint, data, call.first_time, seconds, call.attempt, call.cached
         )
         if call.parent is not None and call.parent.keeps:
-            self._kept.append(record)
+            self._keep(record)
         log.append(record)
+
+    def _keep(self, entry: Entry) -> None:
+        with self._lock:
+            self._kept.append(entry)
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""
@@ -160,6 +167,7 @@ class Recorder:
         with self._lock:
             mine = [entry for entry in self._kept if in_body(entry.key, path)]
             self._kept = [entry for entry in self._kept if not in_body(entry.key, path)]
+            self._journal.restart(path)
             for entry in mine:
                 if entry.kind in (RETURNED, ANSWERED):
                     self._journal.add(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import GraphInterrupt, GraphRecursionError, Stop, TaskFailed
+from ..errors import GraphInterrupt, GraphRecursionError, OutsideRunError, Stop, TaskFailed
 from ..serde import Serializer
 from ..types import Interrupt
 from .call import Env, TaskFuture
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .options import Options
     from .scope import Scope
 
-__all__ = ["QUESTION", "Leash", "Run"]
+__all__ = ["QUESTION", "Run"]
 
 QUESTION: Final = "interrupt"
 """The name under which questions are recorded; no task may have it."""
@@ -90,7 +90,7 @@ class Run:
         self, scope: Scope, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], env: Env | None = None
     ) -> TaskFuture[Any]:
         """Make a call: its recorded outcome, or a future that somebody will bring about."""
-        self.check_stopped()
+        self._check_alive(scope)
         parent = scope.body
         key = Key(scope.path, function.name, scope.count(function.name))
         call = TaskFuture[Any](self, function, key, (args, kwargs), env or parent.env, parent, copy_context())
@@ -98,7 +98,7 @@ class Run:
             raise self._too_deep(call)
         entry = self.recorder.claim(call)
         if entry is not None:
-            self._replay(call, entry)
+            self._replay(scope, call, entry)
             return call
         parent.made_new_calls = True
         parent.alive()
@@ -112,7 +112,7 @@ class Run:
             f'config={{"recursion_limit": {2 * limit}}}'
         )
 
-    def _replay(self, call: TaskFuture[Any], entry: Entry) -> None:
+    def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
         if isinstance(entry, Kept) or entry.kind != RAISED:
             call.settle(FINISHED, self.recorder.value(entry))
             return
@@ -121,7 +121,7 @@ class Run:
         call.settle(FINISHED, None, error)
         if isinstance(error, TaskFailed):  # whatever the workflow did on another exception is not the recorded path
             self.stop(error)
-            self.check_stopped()
+            self._check_alive(scope)
 
     def ended(self, call: TaskFuture[Any], error: BaseException | None) -> None:
         """A call has ended, and its outcome is recorded."""
@@ -130,25 +130,24 @@ class Run:
             if isinstance(error, GraphInterrupt):
                 if parent is not None:
                     parent.asked = True
-            elif parent is not None and isinstance(error, Exception):
+            elif isinstance(error, Stop):
+                if parent is not None:
+                    parent.stopped = True
+            elif parent is not None:
                 self.failed.append(call)
-        if parent is not None:
-            self.scheduler.finished(call, parent)
 
     # Questions.
 
     def ask(self, scope: Scope, value: Any, response_schema: Any) -> Any:
         """Put a question, or return its recorded answer."""
-        self.check_stopped()
-        key = Key(scope.path, QUESTION, scope.count(QUESTION))
-        entry, fingerprint = self.recorder.claim_answer(key, value)
+        self._check_alive(scope)
+        caller = Key(scope.path, QUESTION, scope.count(QUESTION))
+        key, entry, fingerprint = self.recorder.claim_answer(caller, value)
         if entry is not None and entry.kind == ANSWERED:
             return self.recorder.value(entry)
         if entry is None:
             scope.body.made_new_calls = True
             self.recorder.question(key, fingerprint, value)
-        else:
-            key = entry.key
         scope.body.asked = True
         self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), response_schema)
         raise GraphInterrupt((question,))
@@ -165,32 +164,13 @@ class Run:
         if self._stopping is None:
             self._stopping = reason
 
-    def check_stopped(self) -> None:
+    def _check_alive(self, scope: Scope) -> None:
         """Raise the signal that ends the attempt, if it has to end."""
         if self.stopping is not None:
+            scope.body.stopped = True
             raise Stop(self.stopping)
-
-
-class Leash:
-    """Stops an attempt from outside: from another thread, or before it has begun."""
-
-    __slots__ = ("_reason", "_root")
-
-    def __init__(self) -> None:
-        self._root: TaskFuture[Any] | None = None
-        self._reason: BaseException | None = None
-
-    def attach(self, root: TaskFuture[Any]) -> None:
-        """The attempt begins."""
-        self._root = root
-        if self._reason is not None:
-            root.run.stop(self._reason)
-
-    def stop(self, reason: BaseException) -> None:
-        """Have the attempt end: at its next call, and what is async at once."""
-        self._reason = reason
-        root = self._root
-        if root is not None:
-            root.run.stop(reason)
-            for call in root.run.scheduler.unfinished(root):
-                call.cancel()
+        if scope.body.done():
+            raise OutsideRunError(
+                f"{scope.body.describe()} has returned, and what it left behind makes another call: await the asyncio "
+                "tasks and join the threads that a body starts before it returns"
+            )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +46,22 @@ class Scheduler:
     def host(self) -> LoopHost:
         """The event loop on which async bodies run."""
         if self._host is None:
-            self._host = LoopHost.of(library_loop())
+            host = LoopHost.of(library_loop())
+            with self.lock:
+                first, self._host = self._host is None, self._host or host
+            if first:
+                host.enter()
         return self._host
+
+    def open(self) -> None:
+        """The run begins: asyncio tasks started in its bodies are branches."""
+        if self._host is not None:
+            self._host.enter()
+
+    def close(self) -> None:
+        """The run has ended."""
+        if self._host is not None:
+            self._host.leave()
 
     def is_here(self) -> bool:
         """Whether this thread is running that loop just now."""
@@ -66,8 +82,10 @@ class Scheduler:
             (self._async if is_async else self._sync).push(call)
             watch = loop is None and not is_async and not self._watched
             sweep = loop is not None and (here or not is_async) and not self._sweeping
-            self._watched |= watch
-            self._sweeping |= sweep
+            if watch:
+                self._watched = True
+            if sweep:
+                self._sweeping = True
         if watch:
             sentinel.watch(self)
         elif sweep and loop is not None:
@@ -122,12 +140,17 @@ class Scheduler:
 
     def _sweep(self) -> None:
         """On a loop: begin what nobody has awaited two turns after it was called."""
-        self._sweeping = False
-        self._spawn_ready()
         with self.lock:
+            self._sweeping = False
+            any_async = self._async.first() is not None
             waiting = len(self._sync) if self._sync.first() is not None else 0
             watch = waiting > 0 and not self._watched
-            self._watched |= watch
+            if watch:
+                self._watched = True
+        if self.is_here():
+            self._spawn_ready()
+        elif any_async:  # this is a loop of the user's own, inside a sync body
+            self.host.post(self._spawn_ready)
         if watch:  # the sentinel adds threads as they are needed
             sentinel.watch(self)
         if waiting:
@@ -150,15 +173,35 @@ class Scheduler:
         with self.lock:
             return list(call.children)
 
-    def finished(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
-        """A call has ended: its parent computes again, and others may begin."""
-        with self.lock:
-            parent.children.discard(call)
-            if not self.limited:
-                return
+    def ended(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
+        """A call has its outcome: its parent computes again. The lock is held."""
+        parent.children.discard(call)
+        if self.limited:
             self._limits.discount(call)
             if not parent.children and parent.running():
                 self._limits.count(parent)
+
+    @contextmanager
+    def resting(self, body: TaskFuture[Any]) -> Iterator[None]:
+        """While a body waits for what is not its own call, it holds no slot either."""
+        if not self.limited:
+            yield
+            return
+        with self.lock:
+            self._limits.discount(body)
+        self.begin_more()
+        try:
+            yield
+        finally:
+            with self.lock:
+                if not body.children and body.running():
+                    self._limits.count(body)
+
+    def begin_more(self) -> None:
+        """A slot may be free: begin what waited for one."""
+        if not self.limited:
+            return
+        with self.lock:
             more_sync = self._sync.first() is not None
             more_async = self._async.first() is not None
         if more_sync:

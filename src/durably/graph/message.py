@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 
 from ..errors import ConfigError, InvalidUpdateError
+from ..serde import register
 
 __all__ = [
     "REMOVE_ALL_MESSAGES",
@@ -42,6 +43,7 @@ CHARACTERS_PER_TOKEN = 4
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "function": "tool"}
 
 
+@register
 @dataclass(frozen=True, slots=True)
 class RemoveMessage:
     """Takes the message with this id out of a history; `REMOVE_ALL_MESSAGES` takes all out.

@@ -34,11 +34,16 @@ __all__ = ["FACTORIES", "MAX_PATTERN", "find_factory", "set_factory_lookup"]
 
 MAX_PATTERN = 1000
 """The longest regular expression that is stored or compiled, in characters."""
+MAX_PATTERNS = 10_000
+"""All regular expressions of one value together: compiling a hostile one takes a millisecond a character."""
+_MANY_KEYS = 1000
 
 _COMPLEX, _BYTEARRAY, _DECIMAL, _UUID, _DATE, _TIMEDELTA, _SINGLE = 0x03, 0x04, 0x05, 0x06, 0x09, 0x0A, 0x0C
 _TUPLE, _SET, _FROZENSET, _RANGE, _SLICE, _DEQUE = 0x20, 0x21, 0x22, 0x24, 0x25, 0x26
 _DEFAULTDICT, _ORDERED, _COUNTER, _PATTERN = 0x27, 0x28, 0x29, 0x2B
 _DATETIME, _TIME, _TIMEZONE = 0x2C, 0x2D, 0x2E
+# No code serves for lone extensions and for marks: the first item of a plain list may be a lone extension.
+_NAIVE_DATETIME, _NAIVE_TIME, _UTC = 0x0D, 0x0E, 0x0F
 
 
 def _marked(code: int) -> Ext:
@@ -47,13 +52,20 @@ def _marked(code: int) -> Ext:
 
 _M_TUPLE, _M_SET, _M_FROZENSET, _M_RANGE, _M_SLICE = map(_marked, (_TUPLE, _SET, _FROZENSET, _RANGE, _SLICE))
 _M_DEQUE, _M_DEFAULTDICT, _M_ORDERED, _M_COUNTER = map(_marked, (_DEQUE, _DEFAULTDICT, _ORDERED, _COUNTER))
-_M_PATTERN, _M_DATETIME, _M_TIME, _M_TIMEZONE = map(_marked, (_PATTERN, _DATETIME, _TIME, _TIMEZONE))
+_M_PATTERN, _M_TIMEZONE = map(_marked, (_PATTERN, _TIMEZONE))
 
 
 def _pairs(wire: list[Any], start: int) -> list[tuple[Any, Any]]:
     if (len(wire) - start) % 2:
         raise DecodeError("a key without a value")
-    return list(zip(wire[start::2], wire[start + 1 :: 2], strict=True))
+    return list(zip(_keys(wire[start::2]), wire[start + 1 :: 2], strict=True))
+
+
+def _keys(keys: list[Any]) -> list[Any]:
+    """The keys of a dict or set, unless they were made to have the same hash, which takes quadratic time."""
+    if len(keys) > _MANY_KEYS and len(set(map(hash, keys))) * 2 < len(keys):
+        raise DecodeError("too many keys with the same hash")
+    return keys
 
 
 def _exactly(wire: list[Any], count: int) -> list[Any]:
@@ -70,11 +82,11 @@ def _tuple(reader: Reader, wire: list[Any]) -> tuple[Any, ...]:
 
 
 def _set(reader: Reader, wire: list[Any]) -> set[Any]:
-    return set(reader.parts(wire)[1:])
+    return set(_keys(reader.parts(wire)[1:]))
 
 
 def _frozenset(reader: Reader, wire: list[Any]) -> frozenset[Any]:
-    return frozenset(reader.parts(wire)[1:])
+    return frozenset(_keys(reader.parts(wire)[1:]))
 
 
 def _dict(reader: Reader, wire: list[Any]) -> dict[Any, Any]:
@@ -166,6 +178,9 @@ _FLAGS = int(re.ASCII | re.IGNORECASE | re.LOCALE | re.MULTILINE | re.DOTALL | r
 def _encode_pattern(writer: Writer, value: re.Pattern[Any]) -> Wire:
     if len(value.pattern) > MAX_PATTERN:
         raise Refusal(f"a compiled pattern of over {MAX_PATTERN} characters; store its text instead")
+    writer.patterns += len(value.pattern)
+    if writer.patterns > MAX_PATTERNS:
+        raise Refusal(f"compiled patterns of over {MAX_PATTERNS} characters together; store their texts instead")
     if value.flags & ~_FLAGS:
         raise Refusal("a compiled pattern with debug or template flags; compile it without them")
     return [_M_PATTERN, writer.wire(value.pattern), value.flags]
@@ -175,6 +190,9 @@ def _pattern(reader: Reader, wire: list[Any]) -> re.Pattern[Any]:
     text, flags = _exactly(reader.parts(wire), 2)
     if type(text) not in (str, bytes) or len(text) > MAX_PATTERN:
         raise DecodeError("the text of a pattern is too long, or not text")
+    reader.patterns += len(text)
+    if reader.patterns > MAX_PATTERNS:
+        raise DecodeError("too many compiled patterns in one value")
     if type(flags) is not int or flags & ~_FLAGS:
         raise DecodeError("a pattern with flags that are not allowed")
     return re.compile(text, flags)
@@ -193,8 +211,9 @@ def _clock(value: dt.datetime | dt.time) -> bytes:
 
 def _encode_datetime(writer: Writer, value: dt.datetime) -> Wire:
     data = _DAY.pack(value.year, value.month, value.day) + _clock(value)
-    mark = Ext(_DATETIME, data)
-    return mark if value.tzinfo is None else [mark, writer.wire(value.tzinfo)]
+    if value.tzinfo is None:
+        return Ext(_NAIVE_DATETIME, data)
+    return [Ext(_DATETIME, data), writer.wire(value.tzinfo)]
 
 
 def _naive_datetime(data: bytes) -> dt.datetime:
@@ -208,8 +227,9 @@ def _datetime(reader: Reader, wire: list[Any]) -> dt.datetime:
 
 
 def _encode_time(writer: Writer, value: dt.time) -> Wire:
-    mark = Ext(_TIME, _clock(value))
-    return mark if value.tzinfo is None else [mark, writer.wire(value.tzinfo)]
+    if value.tzinfo is None:
+        return Ext(_NAIVE_TIME, _clock(value))
+    return [Ext(_TIME, _clock(value)), writer.wire(value.tzinfo)]
 
 
 def _naive_time(data: bytes) -> dt.time:
@@ -230,7 +250,7 @@ def _zone(zone: object) -> dt.tzinfo:
 
 def _encode_timezone(writer: Writer, value: dt.timezone) -> Wire:
     if value is dt.UTC:
-        return Ext(_TIMEZONE, b"")
+        return Ext(_UTC, b"")
     # The arguments as they were given: an unnamed zone and one named like its offset are told apart.
     return [_M_TIMEZONE, *writer.items(value.__getinitargs__())]  # type: ignore[attr-defined]
 
@@ -319,10 +339,10 @@ SIMPLE.update(
         _DECIMAL: _decimal,
         _UUID: _uuid,
         _DATE: lambda data: dt.date(*_DAY.unpack(data)),
-        _DATETIME: _naive_datetime,
-        _TIME: _naive_time,
+        _NAIVE_DATETIME: _naive_datetime,
+        _NAIVE_TIME: _naive_time,
         _TIMEDELTA: lambda data: dt.timedelta(*_SPAN.unpack(data)),
-        _TIMEZONE: _utc,
+        _UTC: _utc,
         _SINGLE: lambda data: _SINGLES[data[0]],
     }
 )

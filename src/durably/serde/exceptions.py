@@ -46,13 +46,13 @@ def class_key(cls: type) -> str:
 
 def find_exception_class(key: str) -> type[BaseException] | None:
     """The exception class of that name which the program has loaded, the newest if there are several."""
-    found = _loaded.get(key)
-    # A class inside a function is made anew each time the function runs.
-    if found is None or "<locals>" in key:
-        with _lock:
-            _loaded.update((class_key(cls), cls) for cls in _subclasses())
+    with _lock:
         found = _loaded.get(key)
-    return found
+        # A class inside a function is made anew each time the function runs.
+        if found is None or "<locals>" in key:
+            _loaded.update((class_key(cls), cls) for cls in _subclasses())
+            found = _loaded.get(key)
+        return found
 
 
 def _subclasses() -> Iterator[type[BaseException]]:
@@ -80,7 +80,8 @@ def _find(kind: type) -> Encode | None:
 def _encode(writer: Writer, value: BaseException) -> Wire:
     cls = type(value)
     key = class_key(cls)
-    _loaded[key] = cls
+    with _lock:
+        _loaded[key] = cls
     # An OSError moves the file name out of its args.
     args = OSError.__reduce__(value)[1] if isinstance(value, OSError) else value.args
     try:
@@ -170,6 +171,8 @@ def _restore(made: BaseException, state: dict[str, Any]) -> None:
     slots, get = slots_of(cls), dict_of(cls)
     attributes = get(made) if get is not None else {}
     for name, value in state.items():
+        if type(name) is not str:
+            raise DecodeError("a damaged exception")
         if name in slots:
             slots[name].__set__(made, value)
             continue

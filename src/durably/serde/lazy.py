@@ -76,7 +76,13 @@ def _fraction(reader: Reader, wire: list[Wire]) -> object:
     from fractions import Fraction
 
     _, numerator, denominator = reader.parts(wire)
-    return Fraction(numerator, denominator)
+    if type(numerator) is not int or type(denominator) is not int or denominator < 1:
+        raise DecodeError("a damaged fraction")
+    # Calling the class would look for a common divisor, which takes quadratic time and is not there.
+    made = object.__new__(Fraction)
+    vars(Fraction)["_numerator"].__set__(made, numerator)
+    vars(Fraction)["_denominator"].__set__(made, denominator)
+    return made
 
 
 def _encode_zone(writer: Writer, value: Any) -> Wire:

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import DecodeError
-from .base import MAX_DEPTH
+from .base import MAX_DEPTH, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SCALARS", "all_scalar", "decode", "encode", "encode_sorted", "is_plain"]
+__all__ = ["SCALARS", "all_scalar", "decode", "encode", "encode_bytes", "encode_sorted", "is_plain"]
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 all_scalar: Callable[..., bool] = SCALARS.issuperset
-_all_plain: Callable[..., bool] = (SCALARS | {list, dict}).issuperset
+_CONTAINERS = frozenset({list, dict})
+_MANY = 10_000
+_LARGE = 1 << 16
+_all_plain: Callable[..., bool] = (SCALARS | _CONTAINERS).issuperset
 
 
 def is_plain(value: object, limit: int) -> bool:
@@ -29,23 +32,32 @@ def is_plain(value: object, limit: int) -> bool:
 
     Goes level by level with ``gc.get_referents``, which in one C call gives the parts of all lists and
     dicts of a level (of dicts: the values, and the keys unless all are exact strings). Answers no for
-    values with more than ``limit`` parts or deeper than `MAX_DEPTH`: the careful path then says
-    what is wrong with them.
+    values deeper than `MAX_DEPTH`: the careful path then says what is wrong with them.
+
+    Raises:
+        Refusal: some level has more than ``limit`` parts, as when lists are shared exponentially.
     """
     level = get_referents(value)
-    if all_scalar(map(type, level)):
-        return True
     for _ in range(MAX_DEPTH):
-        if not level:
+        if all_scalar(map(type, level)):
             return True
-        if not _all_plain(map(type, level)) or len(level) > limit:
+        if not _all_plain(map(type, level)):
             return False
+        if len(level) > _MANY and sum(len(part) for part in level if type(part) in _CONTAINERS) > limit:
+            raise Refusal("more parts than the size limit allows")
         level = get_referents(*level)
     return False
 
 
 def _refuse_ext(code: int, data: memoryview) -> object:
     raise DecodeError(f"extension type {code} where only plain values can be")
+
+
+def encode_bytes(value: bytes) -> bytes:
+    """As `encode`; large bytes take only the memory they need, where msgspec's buffer is half as large again."""
+    if len(value) < _LARGE:
+        return encode(value)
+    return b"".join((b"\xc6", len(value).to_bytes(4), value))
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -262,6 +262,8 @@ class Model(Shape):
 
         def build(values: Sequence[Any]) -> object:
             *stored, given, extra, private = values
+            if not all(part is None or type(part) is dict for part in (extra, private)):
+                raise DecodeError("a damaged model")
             made: object = object.__new__(cls)
             attributes = to_dict(made)  # type: ignore[misc]
             for name, value in zip(names, stored, strict=True):

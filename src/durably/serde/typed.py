@@ -59,13 +59,18 @@ class TypedSerializer:
             EncodeError: a part of the value has no stored form, or the value is too large.
         """
         kind = type(value)
-        if kind in plain.SCALARS or ((kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)):
+        try:
             try:
-                data = plain.encode(value)
-            except (OverflowError, UnicodeEncodeError):
+                if kind in plain.SCALARS or ((kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)):
+                    data = plain.encode(value)
+                else:
+                    data = self._dumps_typed(value, careful=False)
+            except (OverflowError, UnicodeEncodeError):  # a big integer, a lone surrogate
                 data = self._dumps_typed(value, careful=True)
-        else:
-            data = self._dumps_typed(value, careful=False)
+        except Refusal as refusal:
+            raise _refused(refusal) from None
+        except RecursionError:
+            raise EncodeError("cannot store the value: it is nested too deeply for the stack left") from None
         if len(data) > self.max_bytes:
             raise _too_large(len(data), self.max_bytes)
         return data
@@ -73,21 +78,11 @@ class TypedSerializer:
     encode = dumps
 
     def _dumps_typed(self, value: object, careful: bool) -> bytes:
-        writer = Writer(careful)
-        try:
-            wire = writer.wire(value)
-            root = [Ext(_ROOT, _VERSION), wire]
-            if writer.classes:
-                root.append(writer.classes)
-            return plain.encode(root)
-        except (OverflowError, UnicodeEncodeError) as error:
-            if careful:
-                raise EncodeError(f"cannot store a {type(value).__qualname__}: {error}") from error
-        except Refusal as refusal:
-            raise _refused(refusal) from None
-        except RecursionError:
-            raise EncodeError("cannot store the value: it is nested too deeply for the stack that is left") from None
-        return self._dumps_typed(value, careful=True)
+        writer = Writer(careful, self.max_bytes // 4)
+        root = [Ext(_ROOT, _VERSION), writer.wire(value)]
+        if writer.classes:
+            root.append(writer.classes)
+        return plain.encode(root)
 
     def loads(self, data: bytes, place: bytes = b"") -> Any:
         """The value behind ``data``.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from ..errors import DecodeError
-from .base import MAX_DEPTH, Refusal
+from .base import MAX_BYTES, MAX_DEPTH, Refusal
 from .plain import SCALARS, all_scalar
 
 if TYPE_CHECKING:
@@ -75,15 +75,18 @@ class Writer:
 
     Args:
         careful: look at every string and integer, after msgpack has refused one.
+        limit: how many containers and objects the value may have.
     """
 
     message_ids = True
     """Whether the ids of chat messages are written."""
 
-    def __init__(self, careful: bool = False) -> None:
+    def __init__(self, careful: bool = False, limit: int = MAX_BYTES // 4) -> None:
         self.careful = careful
+        self._left = limit
         self.classes: list[Wire] = []
         self.chain = 0
+        self.patterns = 0
         self._marks: dict[object, Ext] = {}
         self._open: set[int] = set()
 
@@ -98,6 +101,9 @@ class Writer:
             raise Refusal("the value contains itself; store an id or a path instead of the object")
         if len(self._open) >= MAX_DEPTH:
             raise Refusal(f"nested deeper than {MAX_DEPTH} levels")
+        self._left -= 1
+        if self._left < 0:
+            raise Refusal("more parts than the size limit allows")
         self._open.add(key)
         try:
             return encode(self, value)
@@ -193,6 +199,7 @@ class Reader:
 
     def __init__(self, classes: Sequence[Callable[[Reader, list[Wire]], object]] = ()) -> None:
         self.classes = classes
+        self.patterns = 0
         self._depth = 0
 
     def value(self, wire: Wire) -> Any:

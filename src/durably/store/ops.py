@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypedDict
 
+from ..serde import register
+
 __all__ = [
     "NOT_PROVIDED",
     "Embed",
@@ -38,6 +40,7 @@ class NotProvided:
 NOT_PROVIDED = NotProvided()
 
 
+@register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One stored value and where it is kept.
@@ -70,6 +73,7 @@ class Item:
         }
 
 
+@register
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchItem(Item):
     """An item that a search found; ``score`` is its cosine similarity to the query, None without a query."""

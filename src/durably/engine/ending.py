@@ -1,0 +1,87 @@
+"""What became of a run that somebody else runs, or has run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..checkpoint.base import RunRow, Transaction
+from ..errors import DurablyError, NodeCancelledError, Superseded
+from ..types import Interrupt
+from .commit import Committer
+from .identity import call_id, record_place
+from .journal import Record, decode_records, questions
+from .owner import Owner
+from .rows import raised_by, returned_by
+from .steps import Pause, Steps
+
+if TYPE_CHECKING:
+    from ..checkpoint.base import BaseCheckpointer
+    from ..serde import Serializer
+
+__all__ = ["Asked", "open_questions", "result_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An attempt that ended with questions instead of a value."""
+
+    questions: tuple[Interrupt[Any], ...]
+
+
+def open_questions(run: RunRow, records: list[Record], serde: Serializer) -> tuple[Interrupt[Any], ...]:
+    """A run's open questions, in the order in which they were put."""
+    return tuple(
+        Interrupt(serde.loads(record.data, record_place(run.run_id, key)), call_id(run.run_id, key))
+        for key, record in questions(records).items()
+    )
+
+
+def result_of(run: RunRow, checkpointer: BaseCheckpointer) -> Steps[Any]:
+    """Wait until a run has ended: what it returned, or `Asked`.
+
+    Raises:
+        BaseException: what it raised.
+        NodeCancelledError: it was cancelled, stopped, or left behind.
+        Superseded: the process that ran it is gone; it can be resumed.
+    """
+    committer = Committer.of(checkpointer)
+    pause = 0.001
+    while True:
+        now, held, records = yield from committer.perform(_look(run, Owner.of(committer)))
+        if not (now.status == "running" and held):
+            return _ended(now, records, checkpointer.serde)
+        yield Pause(pause)
+        pause = min(0.05, pause * 1.5)
+
+
+def _look(run: RunRow, owner: Owner) -> Any:
+    def work(transaction: Transaction) -> tuple[RunRow, bool, list[Record]]:
+        now = transaction.run(run.no) or run
+        held = any(
+            row.no == run.no and owner.is_held(thread, transaction, time.time()) for thread, row in transaction.held()
+        )
+        return now, held, decode_records(transaction.records(run.no)) if now.status == "asked" else []
+
+    return work
+
+
+def _ended(run: RunRow, records: list[Record], serde: Serializer) -> Any:
+    if run.status == "done":
+        return returned_by(run, serde)
+    if run.status == "asked":
+        return Asked(open_questions(run, records, serde))
+    error = raised_by(run, serde)
+    if error is not None:
+        raise error
+    raise _no_result(run)
+
+
+def _no_result(run: RunRow) -> DurablyError:
+    if run.status == "running":
+        return Superseded(
+            f"run {run.run_id} has no result: the process that ran it is gone. Resume it with invoke(None, config) or "
+            "workflow.recover()."
+        )
+    return NodeCancelledError(f"run {run.run_id} has no result: it is {run.status}")
