@@ -12,6 +12,7 @@
 """
 
 from .checkpoint.memory import InMemorySaver
+from .concurrency import as_completed, branch, in_context, patched, timeout, wait
 from .config import get_config, get_store, get_stream_writer
 from .func import Task, entrypoint, task
 from .runtime import Runtime, get_runtime
@@ -28,11 +29,17 @@ __all__ = [
     "Task",
     "TimeoutPolicy",
     "Workflow",
+    "as_completed",
+    "branch",
     "entrypoint",
     "get_config",
     "get_runtime",
     "get_store",
     "get_stream_writer",
+    "in_context",
     "interrupt",
+    "patched",
     "task",
+    "timeout",
+    "wait",
 ]

@@ -18,7 +18,7 @@ import typing
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from .cache.base import BaseCache
 from .checkpoint.base import BaseCheckpointer
@@ -46,7 +46,7 @@ In = TypeVar("In")
 
 Q = ParamSpec("Q")
 
-ON_BUSY = ("reject", "enqueue", "join", "interrupt", "rollback")
+OnBusy = Literal["reject", "enqueue", "join", "interrupt", "rollback"]
 
 Timeout = float | timedelta | TimeoutPolicy | None
 Retry = RetryPolicy | Sequence[RetryPolicy] | None
@@ -250,8 +250,8 @@ class entrypoint:
         timeout: Timeout = None,
         *,
         name: str | None = None,
-        replay: str = "warn",
-        on_busy: str = "reject",
+        replay: Literal["warn", "strict"] = "warn",
+        on_busy: OnBusy = "reject",
         max_workers: int | None = None,
         **old: Any,
     ) -> None:
@@ -267,7 +267,7 @@ class entrypoint:
             context_schema=context_schema,
             defaults=Policies(retry, _cache(cache_policy)),
             strict=_choice("replay", replay, ("warn", "strict")) == "strict",
-            on_busy=_choice("on_busy", on_busy, ON_BUSY),
+            on_busy=_choice("on_busy", on_busy, typing.get_args(OnBusy)),
             max_workers=_workers(max_workers),
         )
 

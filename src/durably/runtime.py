@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .context import here
+from .errors import GraphDrained
 
 if TYPE_CHECKING:
     from .store.base import BaseStore
@@ -43,21 +46,40 @@ class ExecutionInfo:
 class RunControl:
     """Asks a run from outside to stop in good order; hand it to ``invoke(..., control=...)``.
 
+    After the request no new attempt starts; the one under way may still make calls and end.
+
+    Args:
+        drain_timeout: for how many seconds it may; then it stops at its next call with `GraphDrained`. None for any time.
+
     >>> control = RunControl()
     >>> control.request_drain("deploy")
     >>> control.drain_requested, control.drain_reason
     (True, 'deploy')
     """
 
-    __slots__ = ("_reason",)
+    __slots__ = ("_deadline", "_drain_timeout", "_reason")
 
-    def __init__(self) -> None:
+    def __init__(self, *, drain_timeout: float | None = None) -> None:
+        self._drain_timeout = drain_timeout
+        self._deadline = math.inf
         self._reason: str | None = None
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask for it. The first reason stays."""
         if self._reason is None:
+            if self._drain_timeout is not None:
+                self._deadline = time.monotonic() + self._drain_timeout
             self._reason = reason
+
+    @property
+    def overdue(self) -> GraphDrained | None:
+        """What stops an attempt that goes on for longer than the drain timeout after the request."""
+        if self._reason is None or time.monotonic() < self._deadline:
+            return None
+        return GraphDrained(
+            f"the run was stopped {self._drain_timeout:g} seconds after a drain was requested ({self._reason}); "
+            "resume it with invoke(None, config)"
+        )
 
     @property
     def drain_requested(self) -> bool:

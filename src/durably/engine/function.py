@@ -158,6 +158,7 @@ class Function:
         is_async: whether calling it gives something to await.
         policies: what applies to its calls; those left open come from the workflow.
         is_workflow: whether it is an entrypoint's body.
+        is_passive: whether it only waits for other calls, and so counts against no limit.
         parameters: of ``call``.
     """
 
@@ -166,6 +167,7 @@ class Function:
     is_async: bool
     policies: Policies = Policies()
     is_workflow: bool = False
+    is_passive: bool = False
     parameters: Parameters = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -271,18 +271,20 @@ class SharedFuture(Future[R]):
         """For executors: end the work with an exception."""
         self.settle(FINISHED, None, exception)
 
-    # What `concurrent.futures.wait` and `as_completed` reach into.
+    # What `concurrent.futures.wait` and `as_completed` reach into; to type checkers they are the base's attributes.
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        if self._cond is None:
-            with self._lock:
-                if self._cond is None:
-                    self._cond = threading.Condition()
-        return self._cond
+    if not TYPE_CHECKING:
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._watchers is None:
-            self._watchers = []
-        return self._watchers
+        @property
+        def _condition(self):
+            if self._cond is None:
+                with self._lock:
+                    if self._cond is None:
+                        self._cond = threading.Condition()
+            return self._cond
+
+        @property
+        def _waiters(self):
+            if self._watchers is None:
+                self._watchers = []
+            return self._watchers

@@ -173,6 +173,10 @@ class Journal:
     def __bool__(self) -> bool:
         return bool(self._unclaimed or self._places)
 
+    def has(self, key: Key) -> bool:
+        """Whether there is an unclaimed record at a key."""
+        return key in self._unclaimed
+
     def add(self, record: Entry) -> None:
         """Offer a record to a call to come."""
         key = record.key

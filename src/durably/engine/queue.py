@@ -70,13 +70,15 @@ class Limits:
 
     def allow(self, call: TaskFuture[Any]) -> bool:
         """Whether the call may begin now."""
+        if call.function.is_passive:
+            return True
         if self._bodies is not None and self._bodies_active >= self._bodies:
             return False
         return call.function.is_async or self._threads is None or self._threads_active < self._threads
 
     def count(self, call: TaskFuture[Any]) -> None:
         """The body computes: it has begun, or its last unfinished call has ended."""
-        if not call.counted:
+        if not (call.counted or call.function.is_passive):
             call.counted = True
             self._bodies_active += 1
             self._threads_active += not call.function.is_async

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from .call import TaskFuture
     from .commit import Log
 
-__all__ = ["Recorder"]
+__all__ = ["Mark", "Recorder"]
+
+PATCH: Final = "patched:"
+"""In front of the name of a change, the name under which it is recorded; no Python name contains it."""
 
 NOT_FAILURES: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """The process is ending, not the task failing: nothing is recorded, and the task runs again."""
@@ -84,10 +87,24 @@ class Recorder:
                 self._kept.append(entry)
             return key, entry
 
-    def claim_answer(self, caller: Key, value: Any) -> tuple[Key, Entry | None, bytes]:
-        """Under which key a question is recorded, its record if it has been put before, and its fingerprint."""
-        fingerprint = b"" if self._log is None else self.serde.fingerprint((value,))
+    def claim_fact(self, caller: Key, arguments: tuple[Any, ...]) -> tuple[Key, Entry | None, bytes]:
+        """Under which key a question or another fact is recorded, its record if there is one, and its fingerprint."""
+        fingerprint = b"" if self._log is None else self.serde.fingerprint(arguments)
         return *self._claim(caller, fingerprint), fingerprint
+
+    def claim_patch(self, name: str) -> Entry | None:
+        """The record that this run knows a change of the program, None where it does not."""
+        key = Key("", f"{PATCH}{name}", 0)
+        return self._claim(key, b"")[1] if self._journal.has(key) else None
+
+    def patch(self, name: str) -> None:
+        """Record that this run knows a change of the program."""
+        self.fact(Key("", f"{PATCH}{name}", 0), b"", True)
+
+    def has_leftovers(self, path: str) -> bool:
+        """Whether calls were recorded in a body that it has not made yet in this attempt."""
+        with self._lock:
+            return any(True for _ in self._journal.leftovers(path))
 
     def value(self, entry: Entry) -> Any:
         """The recorded result or answer."""
@@ -157,6 +174,12 @@ class Recorder:
         with self._lock:
             self._kept.append(entry)
 
+    def fact(self, key: Key, fingerprint: bytes, value: Any) -> None:
+        """Record something that was decided once."""
+        if self._log is not None:
+            data = self._encoded(value, key, f"the outcome of {key.name}()")
+            self._log.append(Record(RETURNED, *key, fingerprint, data, time.time()))
+
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""
         if self._log is not None:
@@ -171,3 +194,23 @@ class Recorder:
             for entry in mine:
                 if entry.kind in (RETURNED, ANSWERED):
                     self._journal.add(entry)
+
+
+class Mark:
+    """Something that is decided once and recorded; made by `durably.engine.run.Run.mark`."""
+
+    __slots__ = ("_fingerprint", "_key", "_recorder", "recorded", "value")
+
+    def __init__(
+        self, recorder: Recorder, key: Key, fingerprint: bytes, recorded: bool = False, value: Any = None
+    ) -> None:
+        self._recorder = recorder
+        self._key = key
+        self._fingerprint = fingerprint
+        self.recorded = recorded  # whether it was decided in an earlier attempt
+        self.value = value
+
+    def record(self, value: Any) -> None:
+        """Decide it."""
+        self.recorded, self.value = True, value
+        self._recorder.fact(self._key, self._fingerprint, value)

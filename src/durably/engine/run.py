@@ -15,7 +15,7 @@ from .identity import Key, call_id
 from .journal import ANSWERED, RAISED, Entry, Journal, Kept
 from .loops import LoopHost
 from .queue import Limits
-from .recorder import Recorder
+from .recorder import Mark, Recorder
 from .schedule import Scheduler
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Run:
         self.recorder = Recorder(run_id, journal, log, serde, self.lock)
         self.questions: dict[Key, Interrupt[Any]] = {}
         self.failed: list[TaskFuture[Any]] = []  # calls that raised, in this attempt or in one that is replayed
+        self._patches: dict[str, bool] = {}
         self._stopping: BaseException | None = None
 
     @property
@@ -100,6 +101,8 @@ class Run:
         if entry is not None:
             self._replay(scope, call, entry)
             return call
+        if scope.expired:
+            raise TimeoutError(f"{call.describe()} is not called: the time ran out here when the run was recorded")
         parent.made_new_calls = True
         parent.alive()
         self.scheduler.add(call, parent)
@@ -142,7 +145,7 @@ class Run:
         """Put a question, or return its recorded answer."""
         self._check_alive(scope)
         caller = Key(scope.path, QUESTION, scope.count(QUESTION))
-        key, entry, fingerprint = self.recorder.claim_answer(caller, value)
+        key, entry, fingerprint = self.recorder.claim_fact(caller, (value,))
         if entry is not None and entry.kind == ANSWERED:
             return self.recorder.value(entry)
         if entry is None:
@@ -152,12 +155,35 @@ class Run:
         self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), response_schema)
         raise GraphInterrupt((question,))
 
+    # Facts that are recorded like calls.
+
+    def mark(self, scope: Scope, name: str, arguments: tuple[Any, ...]) -> Mark:
+        """Something that is decided once, here, and then recorded."""
+        caller = Key(scope.path, name, scope.count(name))
+        key, entry, fingerprint = self.recorder.claim_fact(caller, arguments)
+        if entry is not None:
+            return Mark(self.recorder, key, fingerprint, True, self.recorder.value(entry))
+        scope.body.made_new_calls = True
+        return Mark(self.recorder, key, fingerprint)
+
+    def is_patched(self, scope: Scope, name: str) -> bool:
+        """Whether this run comes to a changed place of the program for the first time, or did when it was new."""
+        if name not in self._patches:
+            path = scope.body.path
+            entry = self.recorder.claim_patch(name)
+            if entry is None and not self.recorder.has_leftovers(path):
+                self.recorder.patch(name)
+                self._patches[name] = True
+            else:
+                self._patches[name] = entry is not None
+        return self._patches[name]
+
     # Stopping.
 
     @property
     def stopping(self) -> BaseException | None:
         """Why the attempt has to end, None as long as it may go on."""
-        return self._stopping or self.recorder.error
+        return self._stopping or self.recorder.error or self.options.control.overdue
 
     def stop(self, reason: BaseException) -> None:
         """Have the attempt end at its next call."""

@@ -22,13 +22,14 @@ class Scope:
         path: names the scope within the run; None for the body itself, whose path is made when it is needed.
     """
 
-    __slots__ = ("_branches", "_counters", "_path", "body")
+    __slots__ = ("_branches", "_counters", "_path", "body", "expired")
 
     def __init__(self, body: TaskFuture[Any], path: str | None = None) -> None:
         self.body = body
         self._path = path
         self._branches = 0
         self._counters: dict[str, int] = {}
+        self.expired = False  # in a block that is known to have run out of time here: new calls are not made
 
     @property
     def path(self) -> str:

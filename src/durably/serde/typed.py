@@ -61,7 +61,11 @@ class TypedSerializer:
         kind = type(value)
         try:
             try:
-                if kind in plain.SCALARS or ((kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)):
+                if kind is bytes:
+                    data = plain.encode_bytes(value)  # type: ignore[arg-type]
+                elif kind in plain.SCALARS or (
+                    (kind is dict or kind is list) and plain.is_plain(value, self.max_bytes)
+                ):
                     data = plain.encode(value)
                 else:
                     data = self._dumps_typed(value, careful=False)

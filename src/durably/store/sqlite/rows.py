@@ -45,20 +45,20 @@ SCHEMA = Schema(
 
 COLUMNS = "id, namespace, key, data, created, updated, expires"
 # A label holds no dot and "/" follows ".": the range is what begins with the prefix and a dot.
-INSIDE = "namespace >= ?1 AND namespace < ?1 || '/' AND (namespace = ?1 OR namespace > ?1 || '.')"
-EVERYWHERE = "?1 = ''"
+INSIDE = "namespace >= :prefix AND namespace < :prefix || '/' AND (namespace = :prefix OR namespace > :prefix || '.')"
+EVERYWHERE = ":prefix = ''"
 
 FIND = f"SELECT {COLUMNS} FROM durably_store WHERE namespace = ? AND key = ?"
 FETCH = f"SELECT {COLUMNS} FROM durably_store WHERE id IN (SELECT value FROM json_each(?))"
 RECENT = """
-    SELECT id FROM durably_store WHERE {under} AND (?2 IS NULL OR expires IS NULL OR expires > ?2)
-    ORDER BY updated DESC, id DESC LIMIT ?3"""
+    SELECT id FROM durably_store WHERE {under} AND (:live_at IS NULL OR expires IS NULL OR expires > :live_at)
+    ORDER BY updated DESC, id DESC LIMIT :size"""
 WRITE = """
     INSERT INTO durably_store (namespace, key, data, created, updated, expires, ttl)
-    VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
+    VALUES (:namespace, :key, :data, :now, :now, :expires, :ttl)
     ON CONFLICT (namespace, key) DO UPDATE SET
         data = excluded.data, updated = excluded.updated, expires = excluded.expires, ttl = excluded.ttl,
-        created = CASE WHEN expires IS NULL OR expires > ?4 THEN created ELSE excluded.created END
+        created = CASE WHEN expires IS NULL OR expires > :now THEN created ELSE excluded.created END
     RETURNING id"""
 DELETE = "DELETE FROM durably_store WHERE namespace = ? AND key = ?"
 TOUCH = """
@@ -69,11 +69,11 @@ SWEEP = """
     (SELECT id FROM durably_store WHERE expires IS NOT NULL AND expires <= ? LIMIT ?)"""
 NAMESPACES = """
     SELECT DISTINCT namespace FROM durably_store
-    WHERE ?1 IS NULL OR expires IS NULL OR expires > ?1"""
+    WHERE :live_at IS NULL OR expires IS NULL OR expires > :live_at"""
 CLAIM = "INSERT INTO durably_store_once VALUES (?, ?) ON CONFLICT DO NOTHING"
 CHANGES = "SELECT added, deleted FROM durably_store_changes"
 VECTOR_IDS = "SELECT id FROM durably_store_vectors WHERE {under} ORDER BY id"
-VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE {under} AND id > ?2 ORDER BY id"
+VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE {under} AND id > :after ORDER BY id"
 # "+" keeps the planner from the index on namespaces: what is new is at the end of the table.
 NEWER = VECTORS.replace("{under}", INSIDE.replace("namespace", "+namespace"))
 ADD_VECTOR = "INSERT INTO durably_store_vectors (item, namespace, vector) VALUES (?, ?, ?)"
@@ -95,13 +95,20 @@ class SqliteRows(Rows):
         return {row.id: row for row in rows}
 
     def recent(self, prefix: Namespace, live_at: float | None, limit: int | None) -> Sequence[int]:
-        bound = (joined(prefix), live_at, -1 if limit is None else limit)
+        bound = {"prefix": joined(prefix), "live_at": live_at, "size": -1 if limit is None else limit}
         return [one for (one,) in self._cursor.execute(under(RECENT, prefix), bound)]
 
     def write(self, write: Write, now: float) -> None:
         namespace = joined(write.namespace)
         expires = None if write.ttl is None else now + write.ttl
-        bound = (namespace, write.key, write.data, now, expires, write.ttl)
+        bound = {
+            "namespace": namespace,
+            "key": write.key,
+            "data": write.data,
+            "now": now,
+            "expires": expires,
+            "ttl": write.ttl,
+        }
         [(item,)] = self._cursor.execute(WRITE, bound).fetchall()
         self._cursor.execute(DROP_VECTORS, (item,))
         for vector in write.vectors:
@@ -117,7 +124,7 @@ class SqliteRows(Rows):
         return self._cursor.execute(SWEEP, (now, limit)).rowcount
 
     def namespaces(self, live_at: float | None) -> Iterable[Namespace]:
-        return [tuple(text.split(".")) for (text,) in self._cursor.execute(NAMESPACES, (live_at,))]
+        return [tuple(text.split(".")) for (text,) in self._cursor.execute(NAMESPACES, {"live_at": live_at})]
 
     def claim(self, once_key: str, now: float) -> bool:
         return self._cursor.execute(CLAIM, (once_key, now)).rowcount == 1
@@ -127,11 +134,11 @@ class SqliteRows(Rows):
         return added, deleted
 
     def vector_ids(self, prefix: Namespace) -> list[int]:
-        return [one for (one,) in self._cursor.execute(under(VECTOR_IDS, prefix), (joined(prefix),))]
+        return [one for (one,) in self._cursor.execute(under(VECTOR_IDS, prefix), {"prefix": joined(prefix)})]
 
     def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
         statement = NEWER if after and prefix else under(VECTORS, prefix)
-        return self._cursor.execute(statement, (joined(prefix), after)).fetchall()
+        return self._cursor.execute(statement, {"prefix": joined(prefix), "after": after}).fetchall()
 
 
 def joined(namespace: Namespace) -> str:

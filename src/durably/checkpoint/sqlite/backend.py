@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import ConfigError, DurablyError, ForeignDatabase, NewerSchema, StorageError
-from ..serde import Serializer, TypedSerializer
-from .base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Work
+from ...errors import ConfigError, DurablyError, ForeignDatabase, NewerSchema, StorageError
+from ...serde import Serializer, TypedSerializer
+from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Work
 
 __all__ = ["SqliteSaver"]
 
@@ -58,8 +59,8 @@ INSERT_RUN = "insert into run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 UPDATE_RUN = "update run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ? where no = ?"
 APPEND = """
     insert into journal (key, data)
-    select coalesce((select max(key) from journal where key between ?1 and ?1 + 16777215), ?1) + 1, ?2
-    where exists (select 1 from thread where no = ?3 and fence = ?4)"""
+    select coalesce((select max(key) from journal where key between ? and ?), ?) + 1, ?
+    where exists (select 1 from thread where no = ? and fence = ?)"""
 RUN_COLUMNS = attrgetter(*(field.name for field in fields(RunRow)))
 FENCE = "select fence from thread where no = ?"
 OWNER = "select owner, host, until from owner where owner = ?"
@@ -117,7 +118,8 @@ class _Statements:
 
     def append(self, chunk: Chunk) -> bool:
         base = chunk.run_no * CHUNKS_A_RUN
-        return self._execute(APPEND, (base, chunk.data, chunk.thread_no, chunk.fence)).rowcount == 1
+        place = (base, base + CHUNKS_A_RUN - 1, base)
+        return self._execute(APPEND, (*place, chunk.data, chunk.thread_no, chunk.fence)).rowcount == 1
 
     def fence(self, thread_no: int) -> int:
         row = self._execute(FENCE, (thread_no,)).fetchone()
@@ -171,6 +173,8 @@ class SqliteSaver(BaseCheckpointer):
         else:
             self._connection = _connect(database)
         self._name = "the given connection" if self._borrowed else str(database)
+        # A saver that nobody closes is closed with the program, or when nothing refers to it any more.
+        self._closing = None if self._borrowed else weakref.finalize(self, self._connection.close)
         self._statements = _Statements(self._connection)
         try:
             _prepare(self._connection, self._name, patience)
@@ -179,9 +183,8 @@ class SqliteSaver(BaseCheckpointer):
             raise
 
     @classmethod
-    @contextmanager
-    def from_conn_string(cls, conn_string: str, **options: Any) -> Iterator[SqliteSaver]:
-        """Open for the length of a ``with`` block.
+    def from_conn_string(cls, conn_string: str, **options: Any) -> Opening:
+        """Open for the length of a ``with`` or ``async with`` block.
 
         Args:
             conn_string: a path or ``":memory:"``.
@@ -191,11 +194,11 @@ class SqliteSaver(BaseCheckpointer):
         ...     saver.inline
         True
         """
-        with cls(conn_string, **options) as saver:
-            yield saver
+        return Opening(lambda: cls(conn_string, **options))
 
-    def setup(self) -> None:
-        """Nothing to do: the tables are made on opening. Ported programs call it."""
+    def setup(self) -> Ready:
+        """Nothing to do: the tables are made on opening. Ported programs call it, or await it."""
+        return Ready()
 
     def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
         """See `BaseCheckpointer.transact`."""
@@ -221,8 +224,8 @@ class SqliteSaver(BaseCheckpointer):
 
     def close(self) -> None:
         """Close the connection, unless it was given."""
-        if not self._borrowed:
-            self._connection.close()
+        if self._closing is not None:
+            self._closing()
 
     def _attempt(self, work: Work) -> Any:
         try:
@@ -241,6 +244,35 @@ class SqliteSaver(BaseCheckpointer):
             yield
         except sqlite3.Error as error:
             raise _translate(error, self._name) from error
+
+
+class Ready:
+    """What has been done already; awaiting it takes no time."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+class Opening:
+    """A checkpointer that a ``with`` or ``async with`` block opens and closes."""
+
+    def __init__(self, make: Callable[[], SqliteSaver]) -> None:
+        self._make = make
+        self._saver: SqliteSaver | None = None
+
+    def __enter__(self) -> SqliteSaver:
+        self._saver = self._make()
+        return self._saver
+
+    def __exit__(self, *_: object) -> None:
+        if self._saver is not None:
+            self._saver.close()
+
+    async def __aenter__(self) -> SqliteSaver:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
 
 
 def _connect(database: str | Path) -> sqlite3.Connection:

@@ -1,0 +1,61 @@
+"""The command: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .cases import Case, cases
+from .measure import ENOUGH, measure_all
+from .report import about, bare_cases, markdown, save
+from .systems import BARE, DURABLY, HERE, SYSTEMS, System, note, python_of, versions
+
+
+def main() -> int:
+    arguments = parse()
+    size = "tiny" if arguments.tiny else "quick" if arguments.quick else "full"
+    rounds = arguments.rounds or (3 if size == "full" else 1)
+    wanted = [case for case in cases(size) if not arguments.only or any(t in case.id for t in arguments.only)]
+    if not wanted:
+        note(f"no case has any of {arguments.only} in its name; the names are:")
+        note("\n".join(case.id for case in cases(size)))
+        return 2
+    systems = [SYSTEMS[name] for name in arguments.system or SYSTEMS]
+    pythons = {system: environment(system, arguments.here) for system in systems}
+    shares = {system: share(system, wanted) for system in systems}
+    results = measure_all(pythons, shares, rounds, enough=0 if arguments.tiny else ENOUGH)
+    packages = {system.name: versions(python) for system, python in pythons.items() if system.requirements}
+    facts = about(rounds, packages)
+    text = markdown(results, wanted, facts)
+    print(text)
+    for path in save(arguments.output, text, results, wanted, facts):
+        note(f"saved {path}")
+    return 1 if results.errors else 0
+
+
+def share(system: System, wanted: list[Case]) -> list[Case]:
+    return bare_cases(wanted) if system is BARE else wanted
+
+
+def environment(system: System, here: bool) -> str:
+    return sys.executable if here and system is DURABLY else python_of(system)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure durably beside LangGraph and the bare limits."
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small sizes, one round")
+    size.add_argument("--tiny", action="store_true", help="only to see that it works, not for its numbers")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured; 3, with --quick 1")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases with one of these in their name")
+    parser.add_argument("--system", nargs="+", choices=list(SYSTEMS), help="instead of all of them")
+    parser.add_argument("--here", action="store_true", help="measure durably in the Python that runs this")
+    parser.add_argument("--output", type=Path, default=HERE / "results", metavar="FOLDER")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Runs measurements as processes, the systems by turns, and keeps every result."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cases import Case
+from .systems import HERE, System, note
+
+ENOUGH = 0.3  # seconds of measured work, after which a process does not repeat it
+LIMIT = 900  # seconds; only a measurement that hangs takes longer
+SLOW = 10  # seconds; what takes longer is measured in the first round only
+
+IMPORTING = """
+import sys, time
+began = time.perf_counter()
+from {module}.func import entrypoint, task
+seconds = time.perf_counter() - began
+import json, resource
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({{"seconds": seconds, "memory_bytes": peak, "modules": len(sys.modules)}}))
+"""
+
+
+@dataclass
+class Results:
+    """What came out, by system and case, one entry a round."""
+
+    rounds: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    errors: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, system: System, case: str, answer: dict[str, Any]) -> None:
+        if "error" in answer:
+            self.errors[system.name, case] = answer["error"]
+        elif "skipped" not in answer:
+            self.rounds.setdefault((system.name, case), []).append(answer)
+
+    def again(self, system: System, case: str) -> bool:
+        """Whether another round of this is worth its time."""
+        slowest = max((answer["seconds"] for answer in self.rounds.get((system.name, case), ())), default=0)
+        return slowest < SLOW and (system.name, case) not in self.errors
+
+    def median(self, system: System, case: str, what: str = "seconds") -> float | None:
+        answers = self.rounds.get((system.name, case))
+        return statistics.median(answer[what] for answer in answers) if answers else None
+
+
+def measure_all(
+    pythons: dict[System, str], cases: dict[System, list[Case]], rounds: int, enough: float = ENOUGH
+) -> Results:
+    """Every case of every system, as often as there are rounds. The systems take turns within each round."""
+    results = Results()
+    for number in range(1, rounds + 1):
+        for case, systems in by_turns(cases):
+            for system in systems:
+                if results.again(system, case.id):
+                    answer = measure(system, pythons[system], case, enough)
+                    results.add(system, case.id, answer)
+                    note(f"round {number}/{rounds}  {case.id:44} {system.name:10} {brief(answer)}")
+        for system in pythons:
+            if system.requirements:
+                results.add(system, "import", import_cost(system, pythons[system]))
+    return results
+
+
+def by_turns(cases: dict[System, list[Case]]) -> Iterable[tuple[Case, list[System]]]:
+    turns: dict[Case, list[System]] = {}
+    for system, wanted in cases.items():
+        for case in wanted:
+            turns.setdefault(case, []).append(system)
+    return turns.items()
+
+
+def measure(system: System, python: str, case: Case, enough: float) -> dict[str, Any]:
+    """One measurement, in a process of its own."""
+    request = {
+        "program": str(system.path),
+        "module": system.module,
+        "scenario": case.scenario,
+        "colour": case.colour,
+        "size": case.size,
+        "backend": case.backend,
+        "durability": case.durability,
+        "enough": enough,
+    }
+    return answer_of([python, str(HERE / "worker.py"), json.dumps(request)])
+
+
+def import_cost(system: System, python: str) -> dict[str, Any]:
+    return answer_of([python, "-c", IMPORTING.format(module=system.module)])
+
+
+def answer_of(command: list[str]) -> dict[str, Any]:
+    """The last line that a process prints, or its error."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, cwd=HERE
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"took longer than {LIMIT} s"}
+    if done.returncode:
+        return {"error": done.stderr[-2_000:] or f"exit status {done.returncode}"}
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def brief(answer: dict[str, Any]) -> str:
+    if "error" in answer:
+        return "FAILED: " + str(answer["error"]).strip().rpartition("\n")[2]
+    return str(answer.get("skipped") or f"{answer['seconds']:.4f} s")

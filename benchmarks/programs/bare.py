@@ -1,0 +1,150 @@
+"""The limits: what the same shapes of work cost with the standard library alone."""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+NAP = 0.05  # seconds
+ROW = b"x" * 64
+
+
+class Setting:
+    """The database connection of one measurement, or None."""
+
+    def __init__(self, saver: Any, durability: str | None) -> None:
+        self.saver = saver
+
+
+@contextlib.contextmanager
+def open_saver(backend: str, path: str) -> Iterator[sqlite3.Connection | None]:
+    if not backend.startswith("sqlite"):
+        yield None
+        return
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={backend.partition('-')[2]}")
+        connection.execute("CREATE TABLE record (id INTEGER PRIMARY KEY, value BLOB)")
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def open_async_saver(backend: str, path: str) -> AsyncIterator[sqlite3.Connection | None]:
+    with open_saver(backend, path) as connection:
+        yield connection
+
+
+def increment(number: int) -> int:
+    return number + 1
+
+
+async def async_increment(number: int) -> int:
+    return number + 1
+
+
+def calls(setting: Setting, size: int) -> Callable[[], None]:
+    """As many function calls, each needing the result of the one before."""
+
+    def work() -> None:
+        number = 0
+        for _ in range(size):
+            number = increment(number)
+        assert number == size
+
+    return work
+
+
+def pool(setting: Setting, size: int) -> Callable[[], None]:
+    """As many calls in a thread pool, each waited for before the next."""
+    executor = ThreadPoolExecutor()
+
+    def work() -> None:
+        number = 0
+        for _ in range(size):
+            number = executor.submit(increment, number).result()
+        assert number == size
+
+    return work
+
+
+def async_create_task(setting: Setting, size: int) -> Callable[[], Any]:
+    """As many asyncio tasks, each awaited before the next."""
+
+    async def work() -> None:
+        number = 0
+        for _ in range(size):
+            number = await asyncio.create_task(async_increment(number))
+        assert number == size
+
+    return work
+
+
+def pool_fan_out(setting: Setting, size: int) -> Callable[[], None]:
+    """As many calls handed to a thread pool at once."""
+    executor = ThreadPoolExecutor()
+
+    def work() -> None:
+        futures = [executor.submit(increment, number) for number in range(size)]
+        assert sum(future.result() for future in futures) == size * (size + 1) // 2
+
+    return work
+
+
+def async_gather(setting: Setting, size: int) -> Callable[[], Any]:
+    """As many asyncio tasks at once."""
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(async_increment(number)) for number in range(size)]
+        assert sum(await asyncio.gather(*tasks)) == size * (size + 1) // 2
+
+    return work
+
+
+def insert(setting: Setting, size: int) -> Callable[[], None]:
+    """As many rows, each in a transaction of its own."""
+    connection = setting.saver
+
+    def work() -> None:
+        for _ in range(size):
+            connection.execute("INSERT INTO record (value) VALUES (?)", (ROW,))
+
+    return work
+
+
+def batched_rows(setting: Setting, size: int) -> Callable[[], None]:
+    """As many rows in one transaction."""
+    connection = setting.saver
+
+    def work() -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for _ in range(size):
+            connection.execute("INSERT INTO record (value) VALUES (?)", (ROW,))
+        connection.execute("COMMIT")
+
+    return work
+
+
+def threads_napping(setting: Setting, size: int) -> Callable[[], None]:
+    """As many threads that sleep side by side."""
+
+    def work() -> None:
+        threads = [threading.Thread(target=time.sleep, args=(NAP,)) for _ in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return work
+
+
+def async_napping(setting: Setting, size: int) -> Callable[[], Any]:
+    """As many asyncio tasks that sleep side by side."""
+
+    async def work() -> None:
+        await asyncio.gather(*[asyncio.sleep(NAP) for _ in range(size)])
+
+    return work

@@ -1,0 +1,189 @@
+"""The table of ratios, and what is saved beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .cases import LIMITS, TITLES, Case, limit
+from .measure import SLOW, Results
+from .systems import BARE, DURABLY, LANGGRAPH, ROOT, System
+
+COLUMNS = (
+    "scenario",
+    "size",
+    "colour",
+    "kept in",
+    "LangGraph",
+    "durably",
+    "times faster",
+    "limit",
+    "durably / limit",
+    "memory LangGraph",
+    "memory durably",
+)
+KEPT = {
+    "none": "-",
+    "memory": "memory",
+    "sqlite-normal": "SQLite, async, NORMAL",
+    "sqlite-full": "SQLite, sync, FULL",
+}
+
+
+EXPLAINED = (
+    "Times and memory are for one run or one task, but for the sleeping tasks, which are timed together. "
+    f"What took longer than {SLOW} s was measured once."
+)
+
+
+def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
+    """The whole report."""
+    machine = f"{about['cpus']} cores, Python {about['python']}, {about['platform']}"
+    parts = [
+        "# Benchmarks",
+        f"{about['date']}, commit {about['commit']}, {machine}, {about['rounds']} rounds, medians.",
+        EXPLAINED,
+        table(COLUMNS, [row(results, case) for case in cases]),
+        "## Importing `entrypoint` and `task`",
+        table(("system", "time", "memory", "modules"), [row for row in imports(results) if row]),
+        "## The limits",
+        table(("limit", "colour", "size", "kept in", "each"), limits(results, cases)),
+    ]
+    if results.errors:
+        parts.append("## Failed")
+        parts += [f"{system}, {case}:\n\n```text\n{e}\n```" for (system, case), e in results.errors.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def row(results: Results, case: Case) -> list[str]:
+    theirs, ours = each(results, LANGGRAPH, case), each(results, DURABLY, case)
+    bare = limit(case)
+    least = each(results, BARE, bare)
+    return [
+        TITLES[case.scenario],
+        f"{case.size:,}",
+        case.colour,
+        KEPT[case.backend],
+        duration(theirs),
+        duration(ours),
+        ratio(theirs, ours),
+        f"{duration(least)} {LIMITS[bare.scenario]}",
+        ratio(ours, least),
+        size(each(results, LANGGRAPH, case, "memory_bytes")),
+        size(each(results, DURABLY, case, "memory_bytes")),
+    ]
+
+
+def imports(results: Results) -> list[list[str]]:
+    rows = []
+    for system in (LANGGRAPH, DURABLY):
+        seconds = results.median(system, "import")
+        if seconds is not None:
+            memory = results.median(system, "import", "memory_bytes")
+            modules = results.median(system, "import", "modules") or 0
+            rows.append([system.name, duration(seconds), size(memory), f"{modules:.0f}"])
+    return rows
+
+
+def limits(results: Results, cases: list[Case]) -> list[list[str]]:
+    return [
+        [
+            LIMITS[bare.scenario],
+            bare.colour,
+            f"{bare.size:,}",
+            KEPT[bare.backend],
+            duration(each(results, BARE, bare)),
+        ]
+        for bare in bare_cases(cases)
+    ]
+
+
+def bare_cases(cases: list[Case]) -> list[Case]:
+    """The limits that these cases are held against, and a function call beside them."""
+    found = {limit(case): None for case in cases}
+    largest = max((case.size for case in cases), default=0)
+    return [Case("calls", "sync", largest), *found]
+
+
+def each(results: Results, system: System, case: Case, what: str = "seconds") -> float | None:
+    """The median for one run or one task of a case."""
+    whole = results.median(system, case.id, what)
+    return None if whole is None else whole / (1 if case.scenario in TOGETHER else case.size)
+
+
+# Done side by side, so that a time for each would say nothing.
+TOGETHER = ("naps", "threads_napping", "napping")
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def size(count: float | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB"
+
+
+def ratio(larger: float | None, smaller: float | None) -> str:
+    return f"{larger / smaller:.3g}" if larger is not None and smaller else "-"
+
+
+def table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A Markdown table that is aligned as plain text too."""
+    widths = [max(len(line[i]) for line in (columns, *rows)) for i in range(len(columns))]
+
+    def line(cells: Any) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([line(columns), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def about(rounds: int, packages: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """On what, with what and when it was measured."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "commit": commit,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "rounds": rounds,
+        "packages": packages,
+    }
+
+
+def save(folder: Path, text: str, results: Results, cases: list[Case], facts: dict[str, Any]) -> list[Path]:
+    """Write the report and every single number; returns both files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {case.id: asdict(case) for case in [*cases, *bare_cases(cases)]}
+    everything = {
+        "about": facts,
+        "results": [
+            {"system": system, "case": known.get(case, {"scenario": case}), "rounds": rounds}
+            for (system, case), rounds in results.rounds.items()
+        ],
+        "errors": [
+            {"system": system, "case": case, "error": error} for (system, case), error in results.errors.items()
+        ],
+    }
+    name = facts["date"].replace(" ", "-").replace(":", "")
+    paths = [folder / f"{name}.md", folder / f"{name}.json"]
+    paths[0].write_text(text, encoding="utf-8")
+    paths[1].write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    return paths

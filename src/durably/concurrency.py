@@ -1,0 +1,267 @@
+"""Concurrency that replays: branches, and races whose outcome is recorded.
+
+Which of several futures finished first, and whether a time limit was hit, is not the same on replay when the standard
+library decides it. The functions here record what happened as a call of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from functools import wraps
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+from .context import current, here
+from .engine.call import TaskFuture
+from .engine.function import Function
+from .engine.scope import Scope
+from .errors import ConfigError
+
+__all__ = ["as_completed", "branch", "in_context", "patched", "timeout", "wait"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
+FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
+FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
+
+
+def _scope(what: str) -> Scope:
+    place = here(what)
+    assert isinstance(place, Scope)
+    return place
+
+
+@contextmanager
+def branch(name: str) -> Iterator[None]:
+    """Give the calls in a ``with`` block a scope of their own, named and so independent of the order of branches.
+
+    Args:
+        name: unique among the branches of the scope around it.
+
+    >>> from durably import entrypoint, task
+    >>> @task
+    ... def step(x: int) -> int:
+    ...     return x + 1
+    >>> @entrypoint()
+    ... def both(x: int) -> list[int]:
+    ...     with branch("left"):
+    ...         left = step(x)
+    ...     with branch("right"):
+    ...         right = step(10 * x)
+    ...     return [left.result(), right.result()]
+    >>> both.invoke(1)
+    [2, 11]
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"branch({name!r}): give a string that is not empty")
+    token = current.set(_scope("branch()").branch(name))
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def in_context(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that it belongs to the present scope in whatever thread it is called.
+
+    >>> import threading
+    >>> from durably import entrypoint, task
+    >>> @task
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> @entrypoint()
+    ... def threaded(x: int) -> list[int]:
+    ...     results: list[int] = []
+    ...     thread = threading.Thread(target=in_context(lambda: results.append(double(x).result())))
+    ...     thread.start()
+    ...     thread.join()
+    ...     return results
+    >>> threaded.invoke(4)
+    [8]
+    """
+    context = copy_context()
+
+    @wraps(function)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.copy().run(function, *args, **kwargs)  # a context can be entered only once at a time
+
+    return carried
+
+
+class Waited(Generic[R]):
+    """The outcome of `wait`: ask with ``.result()`` or ``await``; both give ``(done, not_done)``."""
+
+    __slots__ = ("_call", "_futures")
+
+    def __init__(self, call: TaskFuture[Any], futures: list[TaskFuture[R]]) -> None:
+        self._call = call
+        self._futures = futures
+
+    def result(self) -> tuple[list[TaskFuture[R]], list[TaskFuture[R]]]:
+        """Block until it is decided."""
+        return self._split(self._call.result())
+
+    def __await__(self) -> Generator[Any, Any, tuple[list[TaskFuture[R]], list[TaskFuture[R]]]]:
+        return self._split((yield from self._call.__await__()))
+
+    def _split(self, done: list[int]) -> tuple[list[TaskFuture[R]], list[TaskFuture[R]]]:
+        chosen = set(done)
+        return (
+            [self._futures[i] for i in done],
+            [future for i, future in enumerate(self._futures) if i not in chosen],
+        )
+
+
+def wait(
+    futures: Iterable[TaskFuture[R]], *, timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> Waited[R]:
+    """Wait for several calls, and record which of them were done.
+
+    Args:
+        futures: what task calls returned, in an order that is the same on replay.
+        timeout: for how many seconds to wait at most.
+        return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
+
+    Returns:
+        Something to ask with ``.result()`` or ``await``; it gives two lists, of those done and of those not done. On
+        replay they are the same, whatever is done by then.
+
+    >>> from durably import entrypoint, task
+    >>> @task
+    ... def square(x: int) -> int:
+    ...     return x * x
+    >>> @entrypoint()
+    ... def squares(xs: list[int]) -> list[int]:
+    ...     done, not_done = wait([square(x) for x in xs]).result()
+    ...     return [future.result() for future in done]
+    >>> squares.invoke([1, 2, 3])
+    [1, 4, 9]
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+        raise ConfigError(f"wait(return_when={return_when!r}): give ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION")
+    listed = list(futures)
+
+    def settled() -> list[int]:
+        return [i for i, future in enumerate(listed) if future.done()]
+
+    def block(keys: list[str], timeout: float | None, return_when: str) -> list[int]:
+        concurrent.futures.wait(listed, timeout, return_when)
+        return settled()
+
+    async def suspend(keys: list[str], timeout: float | None, return_when: str) -> list[int]:
+        if listed:
+            await asyncio.wait(listed, timeout=timeout, return_when=return_when)  # type: ignore[type-var]
+        return settled()
+
+    scope = _scope("wait()")
+    on_loop = asyncio._get_running_loop() is not None
+    function = Function(suspend if on_loop else block, "wait", on_loop, is_passive=True)
+    keys = [str(future.key) for future in listed]
+    return Waited(scope.body.run.call(scope, function, (keys, timeout, return_when), {}), listed)
+
+
+class as_completed(Generic[R]):
+    """Iterate over calls as they are done, in an order that is recorded; with ``for``, or with ``async for``.
+
+    Args:
+        futures: what task calls returned, in an order that is the same on replay.
+
+    >>> from durably import entrypoint, task
+    >>> @task
+    ... def square(x: int) -> int:
+    ...     return x * x
+    >>> @entrypoint()
+    ... def total(xs: list[int]) -> int:
+    ...     return sum(future.result() for future in as_completed([square(x) for x in xs]))
+    >>> total.invoke([1, 2, 3])
+    14
+    """
+
+    def __init__(self, futures: Iterable[TaskFuture[R]]) -> None:
+        self._futures = list(futures)
+
+    def __iter__(self) -> Iterator[TaskFuture[R]]:
+        left = self._futures
+        while left:
+            done, left = wait(left, return_when=FIRST_COMPLETED).result()
+            yield from done
+
+    async def __aiter__(self) -> AsyncIterator[TaskFuture[R]]:
+        left = self._futures
+        while left:
+            done, left = await wait(left, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future
+
+
+@asynccontextmanager
+async def timeout(seconds: float | None) -> AsyncIterator[None]:
+    """Limit the time of an ``async with`` block, and record whether the limit was hit.
+
+    On replay a block that was in time has all the time it needs, and one that was not ends where its records end.
+
+    Args:
+        seconds: the limit; None for none.
+
+    Raises:
+        TimeoutError: the block took longer.
+
+    >>> import asyncio
+    >>> from durably import entrypoint
+    >>> @entrypoint()
+    ... async def patient(seconds: float) -> str:
+    ...     try:
+    ...         async with timeout(seconds):
+    ...             await asyncio.sleep(30)
+    ...         return "in time"
+    ...     except TimeoutError:
+    ...         return "too late"
+    >>> patient.invoke(0.001)
+    'too late'
+    """
+    scope = _scope("timeout()")
+    mark = scope.body.run.mark(scope, "timeout", (seconds,))
+    if mark.recorded:
+        scope.expired = bool(mark.value)
+        try:
+            async with asyncio.timeout(0 if mark.value else None):
+                yield
+        finally:
+            scope.expired = False
+        if mark.value:
+            raise TimeoutError(f"the block took longer than {seconds} seconds, when it was run first")
+        return
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            mark.record(True)
+        raise
+    mark.record(False)
+
+
+def patched(name: str) -> bool:
+    """Whether a change of the workflow's code applies to the run under way.
+
+    True for runs that come to this point for the first time; they remember it. False for runs that had passed it before
+    the change was shipped, so that they replay the code they were recorded with.
+
+    Args:
+        name: names the change; unique within the workflow.
+
+    >>> from durably import entrypoint
+    >>> @entrypoint()
+    ... def greet(name: str) -> str:
+    ...     return f"Good day, {name}" if patched("formal") else f"Hi {name}"
+    >>> greet.invoke("Ada")
+    'Good day, Ada'
+    """
+    scope = _scope("patched()")
+    return scope.body.run.is_patched(scope, name)

@@ -1,0 +1,40 @@
+"""Every module can be imported, and every ``>>>`` example in its docstrings prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import gc
+import importlib
+import io
+from pathlib import Path
+
+import pytest
+
+from docpages import OPTIONS, ROOT
+
+SOURCE = ROOT / "src"
+
+
+def modules() -> list[str]:
+    names = []
+    for path in sorted((SOURCE / "durably").rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return [name for name in names if not name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    for test in doctest.DocTestFinder().find(module, name):
+        runner.run(test, out=report.write)
+    gc.collect()  # what an example forgot to close is reported here, and not by a later test
+    if report.getvalue():
+        pytest.fail(report.getvalue(), pytrace=False)
+
+
+def test_there_are_modules() -> None:
+    assert "durably.errors" in modules()

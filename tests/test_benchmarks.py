@@ -1,0 +1,44 @@
+"""The benchmark harness works. What it measures is for its own table to say, not for a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENARIOS = {"empty", "one_thread", "sequential", "fan_out", "naps"}
+
+
+def run(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--here", "--output", str(folder), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    failures = [line for line in done.stderr.splitlines() if "FAILED" in line]
+    assert done.returncode == 0, "\n".join(failures) or done.stderr
+    (saved,) = folder.glob("*.json")
+    return done.stdout, json.loads(saved.read_text())
+
+
+def test_harness_measures_every_scenario(tmp_path: Path) -> None:
+    backends = ("none", "sqlite-full")
+    table, saved = run(tmp_path, "--system", "durably", "bare", "--only", *backends)
+    ours = [entry for entry in saved["results"] if entry["system"] == "durably"]
+    measured = {(entry["case"]["scenario"], entry["case"].get("colour")) for entry in ours}
+    assert measured == {(s, colour) for s in SCENARIOS for colour in ("sync", "async")} | {("import", None)}
+    assert all(one["seconds"] > 0 for entry in saved["results"] for one in entry["rounds"])
+    assert saved["errors"] == []
+    assert "| sequential tasks " in table
+    assert (next(tmp_path.glob("*.md"))).read_text().strip() == table.strip()
+
+
+def test_an_unknown_case_is_an_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--only", "nonsense", "--output", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "sequential/sync/1000/none" in done.stderr
