@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("invocation",),
     ("state",),
     ("workflow",),
-    ("func",),
+    ("func", "concurrency"),
     ("testing",),
     ("__init__",),
     ("graph", "cli", "server", "integrations"),

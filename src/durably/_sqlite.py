@@ -23,6 +23,8 @@ SOURCES = "give the path of a file, ':memory:' or a sqlite3.Connection"
 Source = str | os.PathLike[str] | sqlite3.Connection
 """What a database is opened from: a path, ``":memory:"`` or an open connection."""
 
+Synchronous = Literal["FULL", "NORMAL"]
+
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
@@ -33,9 +35,13 @@ class Schema:
 
     part: str
     """The part's name, such as ``"store"``; its tables begin with ``durably_``."""
-    version: int
-    statements: tuple[str, ...]
-    """What creates the tables of this version in an empty database."""
+    migrations: tuple[tuple[str, ...], ...]
+    """The statements that lead from each version to the next, from an empty database on. Released ones never change."""
+
+    @property
+    def version(self) -> int:
+        """The version that this library writes."""
+        return len(self.migrations)
 
 
 class Database:
@@ -46,6 +52,7 @@ class Database:
         schema: the tables to create or to check.
         timeout: how long to wait for other processes' locks, in seconds.
         synchronous: ``"FULL"`` survives a power cut with every commit, ``"NORMAL"`` may lose the last ones.
+        waits: whether every use waits for locks; otherwise only opening does, and the caller tries again.
 
     Raises:
         ConfigError: if `source` is none of these.
@@ -57,7 +64,8 @@ class Database:
         schema: Schema,
         *,
         timeout: float = 5.0,
-        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        synchronous: Synchronous = "FULL",
+        waits: bool = True,
     ) -> None:
         if not isinstance(source, (str, os.PathLike, sqlite3.Connection)):
             raise ConfigError(f"a database cannot be opened from {source!r}: {SOURCES}")
@@ -66,7 +74,8 @@ class Database:
         self.lock = RLock()
         self._given = source if isinstance(source, sqlite3.Connection) else None
         self._path = "" if isinstance(source, sqlite3.Connection) else os.fspath(source)
-        self._synchronous = synchronous
+        self._synchronous: Synchronous = synchronous
+        self._waits = waits
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._closed = False
@@ -85,6 +94,18 @@ class Database:
         """Run one reading statement and return all its rows."""
         with self.lock, self._translated():
             return self._cursor().execute(sql, bound).fetchall()
+
+    def run(self, sql: str, bound: Sequence[Any] = ()) -> int:
+        """Run one writing statement as a transaction of its own; returns how many rows it changed."""
+        with self.lock, self._translated():
+            return self._cursor().execute(sql, bound).rowcount
+
+    def flush(self, synchronous: Synchronous) -> None:
+        """From now on have commits survive a power cut, or not."""
+        if synchronous != self._synchronous:
+            with self.lock, self._translated():
+                self._cursor().execute(f"PRAGMA synchronous={synchronous}")
+                self._synchronous = synchronous
 
     @contextmanager
     def transaction(self, *, writing: bool = True) -> Iterator[sqlite3.Cursor]:
@@ -129,7 +150,10 @@ class Database:
         if self._connection is None or stale:
             self._connection = self._given or self._connect()
             self._pid = os.getpid()
+            self._connection.isolation_level = None
             prepare(self._connection, self.schema, self.name, strict=self._given is None)
+            if not self._waits:
+                self._connection.execute("PRAGMA busy_timeout=0")
         cursor = self._connection.cursor()
         cursor.row_factory = None
         return cursor
@@ -205,12 +229,12 @@ def prepare(connection: sqlite3.Connection, schema: Schema, name: str, *, strict
         return
     cursor.execute("BEGIN IMMEDIATE")
     try:
-        version = found_version(cursor, schema)
-        if version is None:
-            if strict:
-                refuse_foreign(cursor, name)
-            create(cursor, schema)
-        elif version > schema.version:
+        version = found_version(cursor, schema) or 0
+        if not version and strict:
+            refuse_foreign(cursor, name)
+        if version <= schema.version:
+            migrate(cursor, schema, version)
+        else:
             raise NewerSchema(
                 f"{name} holds a {schema.part} of format {version}, this version of durably reads up to "
                 f"{schema.version}; upgrade durably, or use another path"
@@ -241,9 +265,10 @@ def refuse_foreign(cursor: sqlite3.Cursor, name: str) -> None:
         )
 
 
-def create(cursor: sqlite3.Cursor, schema: Schema) -> None:
-    """Create the tables, and write down their version."""
+def migrate(cursor: sqlite3.Cursor, schema: Schema, version: int) -> None:
+    """Bring the tables up to date, and write down their version."""
     cursor.execute("CREATE TABLE IF NOT EXISTS durably_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL)")
-    for statement in schema.statements:
-        cursor.execute(statement)
-    cursor.execute("INSERT INTO durably_parts VALUES (?, ?)", (schema.part, schema.version))
+    for statements in schema.migrations[version:]:
+        for statement in statements:
+            cursor.execute(statement)
+    cursor.execute("INSERT OR REPLACE INTO durably_parts VALUES (?, ?)", (schema.part, schema.version))

@@ -20,12 +20,13 @@ SWEEP_ROWS = 1000
 
 SCHEMA = Schema(
     "cache",
-    1,
     (
-        """CREATE TABLE durably_cache (
+        (
+            """CREATE TABLE durably_cache (
                id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
                expires REAL, UNIQUE (namespace, key))""",
-        "CREATE INDEX durably_cache_expires ON durably_cache (expires) WHERE expires IS NOT NULL",
+            "CREATE INDEX durably_cache_expires ON durably_cache (expires) WHERE expires IS NOT NULL",
+        ),
     ),
 )
 

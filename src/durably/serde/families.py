@@ -84,7 +84,13 @@ def _tuple_shape(cls: type) -> Shape | None:
     return Tuple(cls, tuple(fields), {name: (value, False) for name, value in defaults.items()})
 
 
-def _record_shape(cls: Any) -> Shape:
+def _record_shape(cls: Any) -> Shape | None:
+    hooked = member_of(cls, "__post_init__") is not None
+    # Both would run when objects are made, or when the class without its hook is.
+    if type(cls) is not type(msgspec.Struct) or (
+        hooked and any("__init_subclass__" in vars(b) for b in cls.__mro__[:-1])
+    ):
+        return None
     defaults: dict[str, tuple[Any, bool]] = {}
     for field in msgspec.structs.fields(cls):
         if field.default is not msgspec.NODEFAULT:
@@ -92,10 +98,11 @@ def _record_shape(cls: Any) -> Shape:
         elif field.default_factory is not msgspec.NODEFAULT:
             defaults[field.name] = (field.default_factory, True)
     quiet = None
-    if member_of(cls, "__post_init__") is not None:
+    if hooked:
         # A subclass that adds nothing has the same layout: its instances can be given the class itself.
         namespace = {"__post_init__": lambda self: None, "__module__": cls.__module__}
-        quiet = type(cls)(cls.__name__, (cls,), namespace)
+        meta: Any = type(cls)
+        quiet = meta(cls.__name__, (cls,), namespace)
     return Record(cls, tuple(cls.__struct_fields__), defaults, quiet=quiet)
 
 

@@ -38,14 +38,16 @@ def is_plain(value: object, limit: int) -> bool:
         Refusal: some level has more than ``limit`` parts, as when lists are shared exponentially.
     """
     level = get_referents(value)
+    if all_scalar(map(type, level)):
+        return True
     for _ in range(MAX_DEPTH):
-        if all_scalar(map(type, level)):
-            return True
         if not _all_plain(map(type, level)):
             return False
         if len(level) > _MANY and sum(len(part) for part in level if type(part) in _CONTAINERS) > limit:
             raise Refusal("more parts than the size limit allows")
         level = get_referents(*level)
+        if all_scalar(map(type, level)):
+            return True
     return False
 
 

@@ -153,9 +153,10 @@ class Instance(Shape):
             self.to_dict(made)[name] = value  # type: ignore[misc]
 
 
-@dataclass(frozen=True, slots=True)
 class Member(Shape):
     """Enums: by the member's name; combined flags by their value."""
+
+    __slots__ = ()
 
     def encode(self, writer: Writer, value: Any) -> Wire:
         mark = writer.mark(OBJECT, self.entry(()))
@@ -187,9 +188,10 @@ class Member(Shape):
         return known[value] if value in known else vars(enum.Flag)["_missing_"].__func__(self.cls, value)
 
 
-@dataclass(frozen=True, slots=True)
 class Tuple(Shape):
     """Named tuples."""
+
+    __slots__ = ()
 
     def encode(self, writer: Writer, value: Any) -> Wire:
         mark = writer.mark(OBJECT, self.entry(self.fields))

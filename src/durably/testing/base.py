@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint.base import BaseCheckpointer, Chunk, RunRow, ThreadRow, Transaction, Work
+from ..checkpoint.base import BaseCheckpointer, Chunk, Opened, RunRow, ThreadRow, Transaction, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Contract", "Raised", "a_run", "chunk", "expect", "held", "one", "records"]
+__all__ = ["Contract", "Raised", "a_run", "chunk", "expect", "held", "one", "opened", "records"]
 
 
 @dataclass(slots=True)
@@ -124,6 +124,12 @@ def held(checkpointer: BaseCheckpointer, thread_id: str, *, fence: int = 1) -> t
 def chunk(thread: ThreadRow, run: RunRow, data: bytes) -> Chunk:
     """Something to append under the thread's own fence."""
     return Chunk(thread.no, thread.fence, run.no, data)
+
+
+def opened(checkpointer: BaseCheckpointer, thread_id: str) -> Opened:
+    """A thread as one read finds it."""
+    found: Opened = one(checkpointer, lambda transaction: transaction.open(thread_id))
+    return found
 
 
 def records(checkpointer: BaseCheckpointer, run: RunRow) -> Sequence[bytes]:

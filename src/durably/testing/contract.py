@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..checkpoint.base import BaseCheckpointer, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Transaction
 from ..errors import ThreadBusy
-from .base import Contract, a_run, chunk, expect, held, one, records
+from .base import Contract, a_run, chunk, expect, held, one, opened, records
 
 __all__ = ["TransactionContract"]
 
 BYTES = bytes(range(256)) + b"\x00" * 3
+
+
+def append(data: Chunk, transaction: Transaction) -> bool:
+    """Append inside a transaction."""
+    return transaction.append(data)
 
 
 class TransactionContract(Contract):
@@ -61,7 +67,7 @@ class TransactionContract(Contract):
         assert run == a_run(
             thread.no, "r1", no=run.no, input=BYTES, head=b"", outcome=BYTES, saved=b"", base_no=7, key=thread_id
         )
-        assert one(saver, lambda transaction: transaction.open(thread_id)) == Opened(thread, run, ("r1", b""))
+        assert opened(saver, thread_id) == Opened(thread, run, ("r1", b""))
         assert one(saver, lambda transaction: transaction.owner(owner.owner)) == owner
         assert one(saver, lambda transaction: transaction.fence(thread.no)) == 3
         for found in one(
@@ -81,21 +87,19 @@ class TransactionContract(Contract):
         thread, run = held(saver, "a")
         other_thread, other_run = held(saver, "b")
         after = replace(run, status="done", attempt=2, updated_at=2e9, outcome=b"end", saved=b"saved")
+        moved = replace(thread, fence=2, run_no=run.no, head_no=run.no, owner="", since=3.0)
 
         def write(transaction: Transaction) -> None:
             assert transaction.put_run(after) == after
-            moved = replace(thread, fence=2, run_no=run.no, head_no=run.no, owner="", since=3.0)
             assert transaction.put_thread(moved) == moved
             transaction.put_owner(OwnerRow("p", "h", 1.0))
             transaction.put_owner(OwnerRow("p", "h", 2.0))
 
         one(saver, write)
-        opened = one(saver, lambda transaction: transaction.open("a"))
-        assert opened.run == after
-        assert opened.saved == (run.run_id, b"saved")
-        assert (opened.thread.no, opened.thread.fence, opened.thread.owner) == (thread.no, 2, "")
+        found = opened(saver, "a")
+        assert found == Opened(moved, after, (run.run_id, b"saved"))
         assert one(saver, lambda transaction: transaction.owner("p")).until == 2.0
-        assert one(saver, lambda transaction: transaction.open("b")).thread == other_thread
+        assert opened(saver, "b").thread == other_thread
         assert one(saver, lambda transaction: transaction.run(other_run.no)) == other_run
 
     def test_threads_and_runs_have_numbers_of_their_own(self) -> None:
@@ -105,7 +109,7 @@ class TransactionContract(Contract):
         assert len({thread.no for thread, _ in pairs}) == len(pairs)
         assert len({run.no for _, run in pairs}) == len(pairs)
         for thread, _ in pairs:
-            assert one(saver, lambda transaction, t=thread: transaction.open(t.thread_id)).thread == thread
+            assert opened(saver, thread.thread_id).thread == thread
 
     def test_previous_is_that_of_the_head_and_not_of_the_latest_run(self) -> None:
         """A run that has not ended well leaves the thread's saved value alone."""
@@ -119,16 +123,16 @@ class TransactionContract(Contract):
             return first, second
 
         first, second = one(saver, write)
-        opened = one(saver, lambda transaction: transaction.open("a"))
-        assert opened.run == second
-        assert opened.saved == (first.run_id, b"1")
+        found = opened(saver, "a")
+        assert found.run == second
+        assert found.saved == (first.run_id, b"1")
 
     def test_runs_of_a_thread_come_latest_first(self) -> None:
         """Before a number, up to a limit, of that thread alone."""
         saver = self.fresh()
         thread, first = held(saver, "a")
         held(saver, "b")
-        rest = [one(saver, lambda tx, i=i: tx.put_run(a_run(thread.no, f"r{i}"))) for i in range(4)]
+        rest = one(saver, lambda tx: [tx.put_run(a_run(thread.no, f"r{i}")) for i in range(4)])
         numbers = [run.no for run in (first, *rest)]
         assert numbers == sorted(numbers)
 
@@ -201,17 +205,12 @@ class TransactionContract(Contract):
         thread, run = held(saver, "a", fence=2)
         other_thread, other = held(saver, "b")
         stale = [Chunk(thread.no, fence, run.no, b"no") for fence in (1, 3, 0)]
-        stale.append(Chunk(thread.no + other_thread.no + 1, 0, run.no, b"no"))
+        stale.append(Chunk(thread.no + other_thread.no + 1, 1, run.no, b"no"))
         for refused in stale:
-            if refused.fence:
-                assert saver.append([refused]) == [False]
-            mixed = [
-                chunk(thread, run, b"+"),
-                replace(refused, fence=refused.fence or 9),
-                chunk(other_thread, other, b"+"),
-            ]
+            assert saver.append([refused]) == [False]
+            mixed = [chunk(thread, run, b"+"), refused, chunk(other_thread, other, b"+")]
             assert saver.append(mixed) == [True, False, True]
-            assert one(saver, lambda tx, r=refused: tx.append(replace(r, fence=r.fence or 9))) is False
+            assert saver.transact([partial(append, refused)]) == [False]
         assert list(records(saver, run)) == [b"+"] * len(stale)
         assert list(records(saver, other)) == [b"+"] * len(stale)
 
@@ -316,7 +315,7 @@ class TransactionContract(Contract):
         after = self.another(saver)
         for reader in (beside, after):
             assert isinstance(reader, BaseCheckpointer)
-            assert one(reader, lambda transaction: transaction.open("a")).thread == thread
+            assert opened(reader, "a").thread == thread
             assert list(records(reader, run)) == [BYTES]
 
     def test_a_fence_taken_through_one_object_holds_for_another(self) -> None:

@@ -12,11 +12,12 @@ from ..checkpoint.base import BaseCheckpointer
 from ..errors import EmptyInputError, Superseded, ThreadBusy, UnknownInterruptError
 from ..func import entrypoint, task
 from ..types import Command, interrupt
-from .base import Contract, expect, one, records
+from .base import Contract, expect, one, opened, records
 
 __all__ = ["RunContract"]
 
-MODES: Final[tuple[Literal["sync", "async", "exit"], ...]] = ("sync", "async", "exit")
+Mode = Literal["sync", "async", "exit"]
+MODES: Final[tuple[Mode, ...]] = ("sync", "async", "exit")
 
 
 class Trouble(Exception):
@@ -29,8 +30,8 @@ class Ledger:
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.failing: set[Any] = set()
-        self.double = task(self._double, name="double")
-        self.adouble = task(self._adouble, name="adouble")
+        self.double = task(name="double")(self._double)
+        self.adouble = task(name="adouble")(self._adouble)
 
     def _double(self, value: Any) -> Any:
         if value in self.failing:
@@ -96,7 +97,7 @@ class RunContract(Contract):
             found = [echo(value).result() for value in values]
             return [previous, found, interrupt("go on?")][1 if values else 0]
 
-        falsy = [None, False, 0, 0.0, "", b"", (), [], {}, set(), frozenset()]
+        falsy: list[Any] = [None, False, 0, 0.0, "", b"", (), [], {}, set(), frozenset()]
         ask.invoke(falsy, thread_id="a")
         again = ask.invoke(Command(resume=None), thread_id="a")
         assert again == falsy
@@ -121,7 +122,7 @@ class RunContract(Contract):
         saver, ledger = self.fresh(), Ledger()
 
         @entrypoint(checkpointer=saver)
-        def add(numbers: list[int], *, previous: int | None) -> int:
+        def add(numbers: list[int], *, previous: int | None) -> Any:
             return (previous or 0) + sum(f.result() for f in [ledger.double(n) for n in numbers])
 
         inputs = [[n, n + 1, n + 2] for n in range(12)]
@@ -135,46 +136,52 @@ class RunContract(Contract):
     def test_a_failed_run_goes_on_where_it_failed(self) -> None:
         """In every durability: what had finished does not run again, and what failed does."""
         for mode in MODES:
-            saver, ledger = self.fresh(), Ledger()
+            self._a_failed_run_goes_on_where_it_failed(mode)
 
-            @entrypoint(checkpointer=saver)
-            def chain(start: int) -> int:
-                return sum(ledger.double(start + i).result() for i in range(4))
+    def _a_failed_run_goes_on_where_it_failed(self, mode: Mode) -> None:
+        saver, ledger = self.fresh(), Ledger()
 
-            ledger.failing = {12}
-            with expect(Trouble):
-                chain.invoke(10, thread_id="a", durability=mode)
-            assert ledger.take() == [10, 11]
-            with expect(Trouble):
-                chain.invoke(None, thread_id="a", durability=mode)
-            assert ledger.take() == []
-            ledger.failing = set()
-            assert chain.invoke(None, thread_id="a", durability=mode) == 92
-            assert ledger.take() == [12, 13]
-            with expect(EmptyInputError):
-                chain.invoke(None, thread_id="a")
+        @entrypoint(checkpointer=saver)
+        def chain(start: int) -> Any:
+            return sum(ledger.double(start + i).result() for i in range(4))
+
+        ledger.failing = {12}
+        with expect(Trouble):
+            chain.invoke(10, thread_id="a", durability=mode)
+        assert ledger.take() == [10, 11]
+        with expect(Trouble):
+            chain.invoke(None, thread_id="a", durability=mode)
+        assert ledger.take() == []
+        ledger.failing = set()
+        assert chain.invoke(None, thread_id="a", durability=mode) == 92
+        assert ledger.take() == [12, 13]
+        with expect(EmptyInputError):
+            chain.invoke(None, thread_id="a")
 
     def test_a_failed_async_run_goes_on_where_it_failed(self) -> None:
         """Likewise with tasks side by side on an event loop."""
         for mode in MODES:
-            saver, ledger = self.fresh(), Ledger()
+            self._a_failed_async_run_goes_on_where_it_failed(mode)
 
-            @entrypoint(checkpointer=saver)
-            async def gather(numbers: list[int]) -> list[int]:
-                first = await asyncio.gather(*map(ledger.adouble, numbers))
-                return list(first) + [await ledger.adouble(sum(first))]
+    def _a_failed_async_run_goes_on_where_it_failed(self, mode: Mode) -> None:
+        saver, ledger = self.fresh(), Ledger()
 
-            ledger.failing = {12}
+        @entrypoint(checkpointer=saver)
+        async def gather(numbers: list[int]) -> Any:
+            first = await asyncio.gather(*map(ledger.adouble, numbers))
+            return [*first, await ledger.adouble(sum(first))]
 
-            async def whole() -> Any:
-                with expect(Trouble):
-                    await gather.ainvoke([1, 2, 3], thread_id="a", durability=mode)
-                assert sorted(ledger.take()) == [1, 2, 3]
-                ledger.failing = set()
-                return await gather.ainvoke(None, thread_id="a", durability=mode)
+        ledger.failing = {12}
 
-            assert asyncio.run(whole()) == [2, 4, 6, 24]
-            assert ledger.take() == [12]
+        async def whole() -> Any:
+            with expect(Trouble):
+                await gather.ainvoke([1, 2, 3], thread_id="a", durability=mode)
+            assert sorted(ledger.take()) == [1, 2, 3]
+            ledger.failing = set()
+            return await gather.ainvoke(None, thread_id="a", durability=mode)
+
+        assert asyncio.run(whole()) == [2, 4, 6, 24]
+        assert ledger.take() == [12]
 
     def test_a_handled_failure_is_history(self) -> None:
         """On replay the same exception is raised, and its task does not run."""
@@ -197,55 +204,62 @@ class RunContract(Contract):
     def test_a_superseded_attempt_writes_nothing(self) -> None:
         """Another attempt has taken the thread: this one's results stay out of the journal."""
         for mode in MODES:
-            saver, ledger = self.fresh(), Ledger()
+            self._a_superseded_attempt_writes_nothing(mode)
 
-            @task
-            def lose_the_thread() -> str:
-                def take_over(transaction: Any) -> None:
-                    thread = transaction.open("a").thread
-                    transaction.put_thread(replace(thread, fence=thread.fence + 1, owner=""))
+    def _a_superseded_attempt_writes_nothing(self, mode: Mode) -> None:
+        saver, ledger = self.fresh(), Ledger()
 
-                one(saver, take_over)
-                return "lost"
+        @task
+        def lose_the_thread() -> str:
+            def take_over(transaction: Any) -> None:
+                thread = transaction.open("a").thread
+                transaction.put_thread(replace(thread, fence=thread.fence + 1, owner=""))
 
-            @entrypoint(checkpointer=saver)
-            def run(value: int) -> Any:
-                first = ledger.double(value).result()
-                return [first, lose_the_thread().result(), ledger.double(value + 1).result()]
+            one(saver, take_over)
+            return "lost"
 
-            with expect(Superseded):
-                run.invoke(1, thread_id="a", durability=mode)
-            opened = one(saver, lambda transaction: transaction.open("a"))
-            assert opened.run.status == "running"
-            assert opened.saved is None
-            assert not any(b"lost" in data for data in records(saver, opened.run))
+        @entrypoint(checkpointer=saver)
+        def run(value: int) -> Any:
+            first = ledger.double(value).result()
+            return [first, lose_the_thread().result(), ledger.double(value + 1).result()]
+
+        with expect(Superseded):
+            run.invoke(1, thread_id="a", durability=mode)
+        found = opened(saver, "a")
+        assert found.run is not None
+        assert found.run.status == "running"
+        assert found.saved is None
+        assert not any(b"lost" in data for data in records(saver, found.run))
 
     # Questions.
 
     def test_an_answer_goes_on_without_repeating_tasks(self) -> None:
         """In every durability, in the workflow and in a task."""
         for mode in MODES:
-            saver, ledger = self.fresh(), Ledger()
+            self._an_answer_goes_on_without_repeating_tasks(mode)
 
-            @task
-            def confirm(what: str) -> Any:
-                return interrupt({"what": what})
+    def _an_answer_goes_on_without_repeating_tasks(self, mode: Mode) -> None:
+        saver, ledger = self.fresh(), Ledger()
 
-            @entrypoint(checkpointer=saver)
-            def publish(value: int) -> Any:
-                first = ledger.double(value).result()
-                sure = confirm("publish").result()
-                second = ledger.double(first).result()
-                return [second, sure, interrupt("how?")]
+        @task
+        def confirm(what: str) -> Any:
+            return interrupt({"what": what})
 
-            asked = publish.invoke(1, thread_id="a", durability=mode)
-            assert [question.value for question in asked["__interrupt__"]] == [{"what": "publish"}]  # type: ignore[index]
-            asked = publish.invoke(Command(resume="yes"), thread_id="a", durability=mode)
-            assert [question.value for question in asked["__interrupt__"]] == ["how?"]  # type: ignore[call-overload]
-            assert publish.invoke(Command(resume="loudly"), thread_id="a", durability=mode) == [4, "yes", "loudly"]
-            assert ledger.take() == [1, 2]
-            with expect(UnknownInterruptError):
-                publish.invoke(Command(resume="again"), thread_id="a")
+        @entrypoint(checkpointer=saver)
+        def publish(value: int) -> Any:
+            first = ledger.double(value).result()
+            sure = confirm("publish").result()
+            second = ledger.double(first).result()
+            return [second, sure, interrupt("how?")]
+
+        asked: Any = publish.invoke(1, thread_id="a", durability=mode)
+        assert [question.value for question in asked["__interrupt__"]] == [{"what": "publish"}]
+        asked = publish.invoke(Command(resume="yes"), thread_id="a", durability=mode)
+        assert [question.value for question in asked["__interrupt__"]] == ["how?"]
+        assert publish.invoke(Command(resume="loudly"), thread_id="a", durability=mode) == [4, "yes", "loudly"]
+        assert ledger.take() == [1, 2]
+        with expect(UnknownInterruptError):
+            publish.invoke(Command(resume="again"), thread_id="a")
 
     def test_open_questions_are_answered_by_id(self) -> None:
         """Some now, the others later."""

@@ -2,76 +2,79 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, cast
 
-from ...errors import ConfigError, DurablyError, ForeignDatabase, NewerSchema, StorageError
+from ..._sqlite import Database, Schema
+from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Work
 
 __all__ = ["SqliteSaver"]
 
-APPLICATION_ID = 0x64757262  # "durb", in the file's header
 CHUNKS_A_RUN = 1 << 24
+"""The journal's key is the run's number times this, plus the chunk's place: one index says both."""
 
-MIGRATIONS = (
-    """
-    create table thread (
-        no integer primary key, thread_id text not null unique, fence integer not null, run_no integer not null,
-        head_no integer not null, owner text not null, since real not null);
-    create table run (
-        no integer primary key, run_id text not null unique, thread_no integer not null, workflow text not null,
-        status text not null, attempt integer not null, created_at real not null, updated_at real not null,
-        parent text not null, head blob not null, input blob not null, outcome blob, saved blob,
-        base_no integer not null, key text not null);
-    create index run_of_thread on run (thread_no, no);
-    create unique index run_of_key on run (thread_no, key) where key <> '';
-    create index thread_held on thread (owner) where owner <> '';
-    create table journal (key integer primary key, data blob not null);
-    create table owner (owner text primary key, host text not null, until real not null) without rowid;
-    """,
+SCHEMA = Schema(
+    "checkpointer",
+    (
+        (
+            """create table durably_thread (
+                no integer primary key, thread_id text not null unique, fence integer not null, run_no integer not null,
+                head_no integer not null, owner text not null, since real not null)""",
+            """create table durably_run (
+                no integer primary key, run_id text not null unique, thread_no integer not null, workflow text not null,
+                status text not null, attempt integer not null, created_at real not null, updated_at real not null,
+                parent text not null, head blob not null, input blob not null, outcome blob, saved blob,
+                base_no integer not null, key text not null)""",
+            "create index durably_run_thread on durably_run (thread_no, no)",
+            "create unique index durably_run_key on durably_run (thread_no, key) where key <> ''",
+            "create index durably_thread_held on durably_thread (owner) where owner <> ''",
+            "create table durably_journal (key integer primary key, data blob not null)",
+            """create table durably_owner (
+                owner text primary key, host text not null, until real not null) without rowid""",
+        ),
+    ),
 )
-"""Numbered from 1; a file's ``user_version`` says how many it has had. Released ones are never edited."""
 
 OPEN = """
     select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, h.run_id, h.saved, r.*
-    from thread t left join run h on h.no = t.head_no left join run r on r.no = t.run_no where t.thread_id = ?"""
-RUN = "select * from run where no = ?"
-FIND_RUN = "select * from run where run_id = ?"
-FIND_KEY = "select * from run where thread_no = ? and key = ? and key <> ''"
-RUNS = "select * from run where thread_no = ? and no < ? order by no desc limit ?"
+    from durably_thread t left join durably_run h on h.no = t.head_no left join durably_run r on r.no = t.run_no where t.thread_id = ?"""
+RUN = "select * from durably_run where no = ?"
+FIND_RUN = "select * from durably_run where run_id = ?"
+FIND_KEY = "select * from durably_run where thread_no = ? and key = ? and key <> ''"
+RUNS = "select * from durably_run where thread_no = ? and no < ? order by no desc limit ?"
 HELD = """
     select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
-    from thread t join run r on r.no = t.run_no where t.owner <> ''"""
-RECORDS = "select data from journal where key > ? and key < ? order by key"
+    from durably_thread t join durably_run r on r.no = t.run_no where t.owner <> ''"""
+RECORDS = "select data from durably_journal where key > ? and key < ? order by key"
 PUT_THREAD = """
-    insert into thread (no, thread_id, fence, run_no, head_no, owner, since) values (nullif(?, 0), ?, ?, ?, ?, ?, ?)
+    insert into durably_thread (no, thread_id, fence, run_no, head_no, owner, since) values (nullif(?, 0), ?, ?, ?, ?, ?, ?)
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
     owner = excluded.owner, since = excluded.since"""
-INSERT_RUN = "insert into run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-UPDATE_RUN = "update run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ? where no = ?"
+INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPDATE_RUN = "update durably_run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ? where no = ?"
 APPEND = """
-    insert into journal (key, data)
-    select coalesce((select max(key) from journal where key between ? and ?), ?) + 1, ?
-    where exists (select 1 from thread where no = ? and fence = ?)"""
+    insert into durably_journal (key, data)
+    select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
+    where exists (select 1 from durably_thread where no = ? and fence = ?)"""
 RUN_COLUMNS = attrgetter(*(field.name for field in fields(RunRow)))
-FENCE = "select fence from thread where no = ?"
-OWNER = "select owner, host, until from owner where owner = ?"
-PUT_OWNER = "insert or replace into owner values (?, ?, ?)"
+FENCE = "select fence from durably_thread where no = ?"
+OWNER = "select owner, host, until from durably_owner where owner = ?"
+PUT_OWNER = "insert or replace into durably_owner values (?, ?, ?)"
 
 
 class _Statements:
     """The operations of a `Transaction`, each one statement."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._execute = cursor.execute
 
     def open(self, thread_id: str) -> Opened:
         row = self._execute(OPEN, (thread_id,)).fetchone()
@@ -117,9 +120,7 @@ class _Statements:
         return replace(row, no=cast(int, cursor.lastrowid))
 
     def append(self, chunk: Chunk) -> bool:
-        base = chunk.run_no * CHUNKS_A_RUN
-        place = (base, base + CHUNKS_A_RUN - 1, base)
-        return self._execute(APPEND, (*place, chunk.data, chunk.thread_no, chunk.fence)).rowcount == 1
+        return self._execute(APPEND, _appended(chunk)).rowcount == 1
 
     def fence(self, thread_no: int) -> int:
         row = self._execute(FENCE, (thread_no,)).fetchone()
@@ -131,6 +132,11 @@ class _Statements:
 
     def put_owner(self, row: OwnerRow) -> None:
         self._execute(PUT_OWNER, (row.owner, row.host, row.until))
+
+
+def _appended(chunk: Chunk) -> tuple[Any, ...]:
+    base = chunk.run_no * CHUNKS_A_RUN
+    return (base, base + CHUNKS_A_RUN - 1, base, chunk.data, chunk.thread_no, chunk.fence)
 
 
 class SqliteSaver(BaseCheckpointer):
@@ -157,30 +163,18 @@ class SqliteSaver(BaseCheckpointer):
 
     def __init__(
         self,
-        database: str | Path | sqlite3.Connection,
+        database: str | os.PathLike[str] | sqlite3.Connection,
         *,
         patience: float = 30.0,
         serde: Serializer | None = None,
     ) -> None:
         self.serde = serde or TypedSerializer()
         self.patience = patience
-        self._lock = threading.Lock()
-        self._durable = False
-        self._borrowed = isinstance(database, sqlite3.Connection)
         if isinstance(database, sqlite3.Connection):
             _check_borrowed(database)
-            self._connection = database
-        else:
-            self._connection = _connect(database)
-        self._name = "the given connection" if self._borrowed else str(database)
-        # A saver that nobody closes is closed with the program, or when nothing refers to it any more.
-        self._closing = None if self._borrowed else weakref.finalize(self, self._connection.close)
-        self._statements = _Statements(self._connection)
-        try:
-            _prepare(self._connection, self._name, patience)
-        except BaseException:
-            self.close()
-            raise
+        # Opening waits for locks here; from then on the engine does the waiting.
+        self._database = Database(database, SCHEMA, timeout=patience, synchronous="NORMAL", waits=False)
+        self._database.open()
 
     @classmethod
     def from_conn_string(cls, conn_string: str, **options: Any) -> Opening:
@@ -202,48 +196,36 @@ class SqliteSaver(BaseCheckpointer):
 
     def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
         """See `BaseCheckpointer.transact`."""
-        with self._lock, self._translated():
-            self._flush_fully(durable)
-            self._connection.execute("begin immediate")
-            try:
-                results = [self._attempt(work) for work in works]
-                self._connection.execute("commit")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("rollback")
-                raise
-            return results
+        with self._using(durable), self._database.transaction() as cursor:
+            statements = _Statements(cursor)
+            return [_attempt(work, statements) for work in works]
 
     def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
         """See `BaseCheckpointer.append`; a single chunk is a single statement."""
         if len(chunks) != 1:
             return super().append(chunks, durable=durable)
-        with self._lock, self._translated():
-            self._flush_fully(durable)
-            return [self._statements.append(chunks[0])]
+        with self._using(durable):
+            return [self._database.run(APPEND, _appended(chunks[0])) == 1]
 
     def close(self) -> None:
         """Close the connection, unless it was given."""
-        if self._closing is not None:
-            self._closing()
-
-    def _attempt(self, work: Work) -> Any:
-        try:
-            return work(self._statements)
-        except DurablyError as error:
-            return error
-
-    def _flush_fully(self, durable: bool) -> None:
-        if durable != self._durable:
-            self._connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-            self._durable = durable
+        self._database.close()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _translate(error, self._name) from error
+    def _using(self, durable: bool) -> Iterator[None]:
+        with self._database.lock:
+            try:
+                self._database.flush("FULL" if durable else "NORMAL")
+                yield
+            except DatabaseLocked as locked:
+                raise Busy(str(locked)) from locked
+
+
+def _attempt(work: Work, statements: _Statements) -> Any:
+    try:
+        return work(statements)
+    except DurablyError as error:
+        return error
 
 
 class Ready:
@@ -275,15 +257,6 @@ class Opening:
         self.__exit__()
 
 
-def _connect(database: str | Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(database, timeout=0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise StorageError(
-            f"cannot open the database {str(database)!r}: {error}. Does its folder exist, and may this process write there?"
-        ) from error
-
-
 def _check_borrowed(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         raise ConfigError("the given connection is in the middle of a transaction: commit or roll it back first")
@@ -303,62 +276,3 @@ def _check_borrowed(connection: sqlite3.Connection) -> None:
             "the given connection can only be used in the thread that made it, and results are also written from others: "
             "make it with sqlite3.connect(..., check_same_thread=False)"
         )
-
-
-def _prepare(connection: sqlite3.Connection, name: str, patience: float) -> None:
-    """Check that the file is ours or empty, and bring its tables up to date."""
-    connection.isolation_level = None
-    try:
-        connection.execute(f"pragma busy_timeout = {int(patience * 1000)}")
-        _version(connection, name)  # a file that is not ours stays as it is
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        connection.execute("begin immediate")
-        try:
-            _migrate(connection, name)
-            connection.execute("commit")
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        connection.execute("pragma busy_timeout = 0")  # from here on the engine does the waiting
-    except sqlite3.Error as error:
-        raise _translate(error, name) from error
-
-
-def _version(connection: sqlite3.Connection, name: str) -> int:
-    """How many migrations the file has had; refuses what another program, or a newer version, has written."""
-    (application,) = connection.execute("pragma application_id").fetchone()
-    (version,) = connection.execute("pragma user_version").fetchone()
-    (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or tables or version):
-        raise ForeignDatabase(
-            f"{name!r} is a database of another program (application_id {application}, {tables} tables). "
-            "Give durably a file of its own."
-        )
-    if version > len(MIGRATIONS):
-        raise NewerSchema(
-            f"{name!r} has schema {version}, and this version of durably knows up to {len(MIGRATIONS)}: upgrade durably."
-        )
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection, name: str) -> None:
-    version = _version(connection, name)
-    for migration in MIGRATIONS[version:]:
-        for statement in filter(str.strip, migration.split(";")):
-            connection.execute(statement)
-    connection.execute(f"pragma application_id = {APPLICATION_ID}")
-    connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
-
-
-def _translate(error: sqlite3.Error, name: str) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Busy(f"{name!r} is locked: {error}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ForeignDatabase(
-            f"{name!r} is corrupt or not a SQLite database: {error}. Restore it, or give another file."
-        )
-    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
-        return ConfigError(f"{name!r} is closed: keep the checkpointer open for as long as its workflows run.")
-    return StorageError(f"{name!r}: {error}")

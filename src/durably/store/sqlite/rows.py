@@ -16,30 +16,31 @@ __all__ = ["SCHEMA", "SqliteRows"]
 
 SCHEMA = Schema(
     "store",
-    1,
     (
-        """CREATE TABLE durably_store (
+        (
+            """CREATE TABLE durably_store (
                id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, key TEXT NOT NULL,
                data BLOB NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, expires REAL, ttl REAL,
                UNIQUE (namespace, key))""",
-        # Holds all that is needed to order or to list items without reading them.
-        "CREATE INDEX durably_store_recent ON durably_store (namespace, updated, expires)",
-        "CREATE INDEX durably_store_expires ON durably_store (expires) WHERE expires IS NOT NULL",
-        # AUTOINCREMENT: ids only grow, so whoever keeps vectors in memory asks for those after its last.
-        """CREATE TABLE durably_store_vectors (
+            # Holds all that is needed to order or to list items without reading them.
+            "CREATE INDEX durably_store_recent ON durably_store (namespace, updated, expires)",
+            "CREATE INDEX durably_store_expires ON durably_store (expires) WHERE expires IS NOT NULL",
+            # AUTOINCREMENT: ids only grow, so whoever keeps vectors in memory asks for those after its last.
+            """CREATE TABLE durably_store_vectors (
                id INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL, namespace TEXT NOT NULL,
                vector BLOB NOT NULL)""",
-        "CREATE INDEX durably_store_vectors_item ON durably_store_vectors (item)",
-        "CREATE INDEX durably_store_vectors_namespace ON durably_store_vectors (namespace)",
-        "CREATE TABLE durably_store_once (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE durably_store_changes (added INTEGER NOT NULL, deleted INTEGER NOT NULL)",
-        "INSERT INTO durably_store_changes VALUES (0, 0)",
-        """CREATE TRIGGER durably_store_deleted AFTER DELETE ON durably_store BEGIN
+            "CREATE INDEX durably_store_vectors_item ON durably_store_vectors (item)",
+            "CREATE INDEX durably_store_vectors_namespace ON durably_store_vectors (namespace)",
+            "CREATE TABLE durably_store_once (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+            "CREATE TABLE durably_store_changes (added INTEGER NOT NULL, deleted INTEGER NOT NULL)",
+            "INSERT INTO durably_store_changes VALUES (0, 0)",
+            """CREATE TRIGGER durably_store_deleted AFTER DELETE ON durably_store BEGIN
                DELETE FROM durably_store_vectors WHERE item = old.id; END""",
-        """CREATE TRIGGER durably_store_vector_added AFTER INSERT ON durably_store_vectors BEGIN
+            """CREATE TRIGGER durably_store_vector_added AFTER INSERT ON durably_store_vectors BEGIN
                UPDATE durably_store_changes SET added = added + 1; END""",
-        """CREATE TRIGGER durably_store_vector_deleted AFTER DELETE ON durably_store_vectors BEGIN
+            """CREATE TRIGGER durably_store_vector_deleted AFTER DELETE ON durably_store_vectors BEGIN
                UPDATE durably_store_changes SET deleted = deleted + 1; END""",
+        ),
     ),
 )
 

@@ -1,0 +1,136 @@
+"""A store inside workflows: how a body comes by it, and writes that are made exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durably import InMemorySaver, RetryPolicy, Runtime, entrypoint, get_runtime, get_store, task
+from durably.store.base import BaseStore
+
+NS = ("users", "ada")
+
+
+def keys(store: BaseStore) -> set[str]:
+    return {item.key for item in store.search(())}
+
+
+def test_every_way_to_the_store(store: BaseStore) -> None:
+    @task
+    def by_call(key: str) -> None:
+        get_store().put(NS, key, {})
+
+    @task
+    def by_runtime(key: str) -> None:
+        found = get_runtime().store
+        assert found is not None
+        found.put(NS, key, {})
+
+    @task
+    def injected(key: str, *, store: BaseStore) -> None:
+        store.put(NS, key, {})
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    def main(_: str, *, store: BaseStore, runtime: Runtime[None]) -> list[str]:
+        store.put(NS, "main", {})
+        assert runtime.store is store
+        for future in [by_call("call"), by_runtime("runtime"), injected("injected")]:
+            future.result()
+        return sorted(item.key for item in store.search(NS))
+
+    assert main.invoke("go", thread_id="1") == ["call", "injected", "main", "runtime"]
+
+
+def test_async_bodies_use_the_async_methods(store: BaseStore) -> None:
+    @task
+    async def remember(n: int, *, store: BaseStore) -> None:
+        await store.aput(NS, str(n), {"n": n})
+
+    @entrypoint(store=store)
+    async def main(count: int, *, store: BaseStore) -> int:
+        await asyncio.gather(*[remember(n) for n in range(count)])
+        return len(await store.asearch(NS, limit=100))
+
+    assert asyncio.run(main.ainvoke(20)) == 20
+
+
+def test_a_retried_task_writes_once(store: BaseStore) -> None:
+    attempts: list[int] = []
+
+    @task(retry_policy=RetryPolicy(max_attempts=3, initial_interval=0.001))
+    def note(n: int) -> int:
+        attempts.append(n)
+        get_store().put(NS, "log", {"attempt": len(attempts)}, once=True)
+        get_store().put(NS, "free", {"attempt": len(attempts)})
+        if len(attempts) < 3:
+            raise ConnectionError("later")
+        return n
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    def main(n: int) -> int:
+        return note(n).result()
+
+    assert main.invoke(7, thread_id="1") == 7
+    assert store.get(NS, "log").value == {"attempt": 1}  # type: ignore[union-attr]
+    assert store.get(NS, "free").value == {"attempt": 3}  # type: ignore[union-attr]
+    main.invoke(7, thread_id="2")
+    assert store.get(NS, "log").value == {"attempt": 4}, "another run writes again"  # type: ignore[union-attr]
+
+
+def test_a_task_that_runs_again_on_resume_writes_once(store: BaseStore) -> None:
+    works = False
+    written: list[str] = []
+
+    @task
+    async def note(text: str) -> str:
+        written.append(text)
+        await get_store().aput(NS, text, {"write": len(written)}, once=True)
+        if not works:
+            raise ConnectionError("the line is down")
+        return text
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    async def main(texts: list[str]) -> list[str]:
+        return [await note(text) for text in texts]
+
+    async def scenario() -> None:
+        nonlocal works
+        with pytest.raises(ConnectionError):
+            await main.ainvoke(["a", "b"], thread_id="1")
+        works = True
+        assert await main.ainvoke(None, thread_id="1") == ["a", "b"]
+
+    asyncio.run(scenario())
+    assert written == ["a", "a", "b"]
+    assert store.get(NS, "a").value == {"write": 1}  # type: ignore[union-attr]
+    assert store.get(NS, "b").value == {"write": 3}  # type: ignore[union-attr]
+
+
+def test_items_are_results_that_replay(store: BaseStore) -> None:
+    saver = InMemorySaver()
+    searches: list[str] = []
+    fails = True
+
+    @task
+    def recall(prefix: str) -> list[Any]:
+        searches.append(prefix)
+        return list(get_store().search((prefix,)))
+
+    @entrypoint(checkpointer=saver, store=store)
+    def main(_: int) -> dict[str, Any]:
+        [found] = recall("users").result()
+        if fails:
+            raise ConnectionError
+        value: dict[str, Any] = found.value
+        return value
+
+    store.put(NS, "k", {"when": (1, 2)})
+    with pytest.raises(ConnectionError):
+        main.invoke(1, thread_id="1")
+    fails = False
+    store.delete(NS, "k")
+
+    assert main.invoke(None, thread_id="1") == {"when": (1, 2)}
+    assert searches == ["users"]
