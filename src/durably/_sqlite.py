@@ -170,6 +170,7 @@ class Database:
             uri=self._path.startswith("file:"),
         )
         try:
+            refuse_foreign(connection.cursor(), self.name)  # before anything is written to it
             use_wal(connection, self.timeout)
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         except BaseException:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from .checkpoint.base import BaseCheckpointer
 from .context import current
@@ -34,8 +36,7 @@ __all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", 
 Config = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What `@entrypoint` was given, beside the function.
 
     Args:
@@ -55,11 +56,11 @@ class Settings:
     store: BaseStore | None = None
     cache: BaseCache | None = None
     context_schema: type[Any] | None = None
-    defaults: Policies = field(default_factory=Policies)
+    defaults: Policies = msgspec.field(default_factory=Policies)
     strict: bool = False
     on_busy: str = "reject"
     max_workers: int | None = None
-    config: Config = field(default_factory=dict)
+    config: Config = msgspec.field(default_factory=dict)
 
     @property
     def storage(self) -> BaseCheckpointer | None:

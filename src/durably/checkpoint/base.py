@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,8 +41,7 @@ a new input; ``cancelled`` was ended by somebody; ``undone`` was rolled back, an
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadRow:
+class ThreadRow(msgspec.Struct, frozen=True):
     """A thread: its current run, and who may write.
 
     Args:
@@ -63,8 +63,7 @@ class ThreadRow:
     since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(msgspec.Struct, frozen=True):
     """A run: what was asked for, and how it stands.
 
     Args:
@@ -101,8 +100,7 @@ class RunRow:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerRow:
+class OwnerRow(msgspec.Struct, frozen=True):
     """A process that holds threads.
 
     Args:
@@ -116,8 +114,7 @@ class OwnerRow:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A thread as one read finds it.
 
     Args:
@@ -131,8 +128,7 @@ class Opened:
     saved: tuple[str, bytes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Some records of one run, to be appended to its journal if the fence still holds."""
 
     thread_no: int

@@ -6,8 +6,9 @@ import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..errors import DurablyError
 from ..serde import Serializer, TypedSerializer

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import (
     DurablyError,
@@ -45,8 +47,7 @@ PLAIN = TypedSerializer()
 logger = getLogger("durably")
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True):
     """Everything that one invocation of a workflow consists of.
 
     Args:

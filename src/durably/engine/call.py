@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from ..context import current
 from ..runtime import ExecutionInfo, Runtime
@@ -41,8 +42,7 @@ INLINE_DEPTH = 30
 """How many bodies may run inside one another on one thread's stack before the next one gets a thread of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(msgspec.Struct, frozen=True):
     """What a workflow gives to its own body and to the tasks called in it.
 
     Args:

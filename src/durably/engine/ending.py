@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..checkpoint.base import RunRow, Transaction
 from ..errors import DurablyError, NodeCancelledError, Superseded
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "open_questions", "result_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """An attempt that ended with questions instead of a value."""
 
     questions: tuple[Interrupt[Any], ...]

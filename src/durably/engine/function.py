@@ -6,8 +6,10 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ..errors import GeneratorFunctionError
 from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -24,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(msgspec.Struct, frozen=True):
     """What applies to a function's calls; a workflow's are the defaults of its tasks."""
 
     retry: tuple[RetryPolicy, ...] = ()
@@ -41,8 +42,7 @@ class FinalValue:
     save: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Injected:
+class Injected(msgspec.Struct, frozen=True):
     """A parameter that the engine fills in where the caller does not.
 
     Args:
@@ -148,8 +148,7 @@ class Parameters:
         return [p for p in self.injected if p.index >= len(args) and p.name not in kwargs]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """What a call calls.
 
     Args:
@@ -168,10 +167,10 @@ class Function:
     policies: Policies = Policies()
     is_workflow: bool = False
     is_passive: bool = False
-    parameters: Parameters = field(init=False, compare=False)
+    parameters: Parameters = None  # type: ignore[assignment]  # made of ``call``
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", Parameters(self.call))
+        msgspec.structs.force_setattr(self, "parameters", Parameters(self.call))
 
 
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,11 +7,11 @@ every attempt takes the next one, and whoever comes with an older one writes not
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ..checkpoint.base import Chunk, Opened, RunRow, Status, ThreadRow, Transaction, Work
 from ..errors import ConfigError, EmptyInputError, Superseded, ThreadBusy, UnknownInterruptError, WorkflowMismatch
@@ -39,8 +39,7 @@ __all__ = ["Admitted", "Busy", "Ending", "Existing", "Fork", "Request", "admit",
 RESUMABLE: Final = ("asked", "failed", "stopped", "running")
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(msgspec.Struct, frozen=True):
     """Where a run is forked: before a call, whose recorded results are replaced.
 
     Args:
@@ -52,8 +51,7 @@ class Fork:
     set: tuple[tuple[Key, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What an invocation asks of a thread.
 
     Args:
@@ -83,8 +81,7 @@ class Request:
     fork: Fork | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A run that may go on under a new fence.
 
     Args:
@@ -100,22 +97,19 @@ class Admitted:
     base: RunRow | None
 
 
-@dataclass(frozen=True, slots=True)
-class Existing:
+class Existing(msgspec.Struct, frozen=True):
     """Nothing is to be run: the result of this run is what was asked for."""
 
     run: RunRow
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """The thread is held by an attempt under way; come again when it has ended."""
 
     error: ThreadBusy
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How an attempt ended."""
 
     status: Status

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from ..errors import ConfigError
 from ..runtime import RunControl
@@ -17,8 +18,7 @@ RECURSION_LIMIT: Final = 10_000
 GRACE_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What one invocation asks for.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import GraphInterrupt, GraphRecursionError, OutsideRunError, Stop, TaskFailed
+from ..errors import GraphInterrupt, GraphRecursionError, NonDeterminismError, OutsideRunError, Stop, TaskFailed
 from ..serde import Serializer
 from ..types import Interrupt
 from .call import Env, TaskFuture
@@ -97,7 +97,7 @@ class Run:
         call = TaskFuture[Any](self, function, key, (args, kwargs), env or parent.env, parent, copy_context())
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
-        entry = self.recorder.claim(call)
+        entry = self._claimed(scope, call)
         if entry is not None:
             self._replay(scope, call, entry)
             return call
@@ -107,6 +107,15 @@ class Run:
         parent.alive()
         self.scheduler.add(call, parent)
         return call
+
+    def _claimed(self, scope: Scope, call: TaskFuture[Any]) -> Entry | None:
+        """The record of a call; a body that swallows the refusal of strict replay stops all the same."""
+        try:
+            return self.recorder.claim(call)
+        except NonDeterminismError as error:
+            self.stop(error)
+            scope.body.stopped = True
+            raise
 
     def _too_deep(self, call: TaskFuture[Any]) -> GraphRecursionError:
         limit = self.options.recursion_limit

@@ -49,9 +49,14 @@ async def run_awaiting(invocation: Invocation) -> Any:
         if not ending.done():
             invocation.leash.stop(NodeCancelledError(f"workflow {invocation.function.name!r} was cancelled"))
             await asyncio.wait([ending], timeout=invocation.options.grace)
-        if ending.done() and not ending.cancelled():
-            ending.exception()  # retrieved: the cancellation is what the caller hears of
+        ending.add_done_callback(_retrieved)  # the cancellation is what the caller hears of
         raise
+
+
+def _retrieved(ending: asyncio.Future[Any]) -> None:
+    """Nobody is left to hear how it ends; asyncio need not complain about that."""
+    if not ending.cancelled():
+        ending.exception()
 
 
 def _on_thread(job: Callable[[], T], context: Context) -> Future[T]:

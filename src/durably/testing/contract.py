@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..checkpoint.base import BaseCheckpointer, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Transaction
 from ..errors import ThreadBusy

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Literal
+
+from msgspec.structs import replace
 
 from ..checkpoint.base import BaseCheckpointer
 from ..errors import EmptyInputError, Superseded, ThreadBusy, UnknownInterruptError

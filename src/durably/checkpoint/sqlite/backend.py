@@ -7,9 +7,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from ..._sqlite import Database, Schema
 from ...errors import ConfigError, DatabaseLocked, DurablyError
@@ -45,7 +46,8 @@ SCHEMA = Schema(
 
 OPEN = """
     select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, h.run_id, h.saved, r.*
-    from durably_thread t left join durably_run h on h.no = t.head_no left join durably_run r on r.no = t.run_no where t.thread_id = ?"""
+    from durably_thread t left join durably_run h on h.no = t.head_no left join durably_run r on r.no = t.run_no
+    where t.thread_id = ?"""
 RUN = "select * from durably_run where no = ?"
 FIND_RUN = "select * from durably_run where run_id = ?"
 FIND_KEY = "select * from durably_run where thread_no = ? and key = ? and key <> ''"
@@ -64,7 +66,7 @@ APPEND = """
     insert into durably_journal (key, data)
     select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
     where exists (select 1 from durably_thread where no = ? and fence = ?)"""
-RUN_COLUMNS = attrgetter(*(field.name for field in fields(RunRow)))
+RUN_COLUMNS = attrgetter(*RunRow.__struct_fields__)
 FENCE = "select fence from durably_thread where no = ?"
 OWNER = "select owner, host, until from durably_owner where owner = ?"
 PUT_OWNER = "insert or replace into durably_owner values (?, ?, ?)"

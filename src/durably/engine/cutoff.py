@@ -1,0 +1,64 @@
+"""The replay of a block that ran out of time: what had not happened by then does not happen in it this time either."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .call import TaskFuture
+    from .identity import Key
+    from .journal import Entry
+
+__all__ = ["Cutoff"]
+
+
+class Cutoff:
+    """Holds the calls of a block that were not done when its time ran out, until the block has ended.
+
+    Args:
+        due: the calls recorded before the time ran out that the block, or a branch of it, is still to make.
+        outer: the same of a block around this one.
+    """
+
+    __slots__ = ("_due", "_ended", "_held", "_lock", "_outer", "taken")
+
+    def __init__(self, due: set[Key], outer: Cutoff | None) -> None:
+        self._due = due
+        self._outer = outer
+        self._held: list[tuple[TaskFuture[Any], Entry | None]] = []
+        self._ended = False
+        self._lock = Lock()
+        self.taken = 0  # how many calls were made, as a sign of life
+
+    @property
+    def complete(self) -> bool:
+        """Whether every call that had been recorded in time has been made again."""
+        return not self._due
+
+    def take(self, key: Key) -> bool:
+        """A call or a fact is met again; whether it was recorded in time, in every block around it."""
+        with self._lock:
+            self.taken += 1
+            in_time = self._ended or key in self._due
+            self._due.discard(key)
+        return in_time and (self._outer is None or self._outer.take(key))
+
+    def holds(self, call: TaskFuture[Any], entry: Entry | None) -> bool:
+        """Keep a call that was not done in time from being begun or settled."""
+        in_time = self.take(call.key)
+        with self._lock:
+            if (entry is not None and in_time) or self._ended:
+                return False
+            call.begin()
+            self._held.append((call, entry))
+            return True
+
+    def end(self) -> list[tuple[TaskFuture[Any], Entry | None]]:
+        """The block has ended; returns the calls that were held, each with its record if it has one."""
+        with self._lock:
+            self._ended = True
+            held, self._held = self._held, []
+        if self._outer is None:
+            return held
+        return [(call, entry) for call, entry in held if not self._outer.holds(call, entry)]
