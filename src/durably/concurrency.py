@@ -16,9 +16,11 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from .context import current, here
 from .engine.call import TaskFuture
+from .engine.cutoff import Cutoff
 from .engine.function import Function
 from .engine.scope import Scope
-from .errors import ConfigError
+from .engine.steps import adrive
+from .errors import ConfigError, GraphBubbleUp
 
 __all__ = ["as_completed", "branch", "in_context", "patched", "timeout", "wait"]
 
@@ -28,6 +30,12 @@ R = TypeVar("R")
 ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
 FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
 FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
+
+LOOK: Final = 0.001
+"""Seconds between two looks at a block that is replayed up to the point where its time was up."""
+
+QUIET_LOOKS: Final = 20
+"""After so many looks without a sign of life the block has come to rest."""
 
 
 def _scope(what: str) -> Scope:
@@ -40,8 +48,10 @@ def _scope(what: str) -> Scope:
 def branch(name: str) -> Iterator[None]:
     """Give the calls in a ``with`` block a scope of their own, named and so independent of the order of branches.
 
+    A second block of the same name in the same scope goes on where the first one ended.
+
     Args:
-        name: unique among the branches of the scope around it.
+        name: names the branch within the scope around it.
 
     >>> from durably import entrypoint, task
     >>> @task
@@ -59,7 +69,7 @@ def branch(name: str) -> Iterator[None]:
     """
     if not isinstance(name, str) or not name:
         raise ConfigError(f"branch({name!r}): give a string that is not empty")
-    token = current.set(_scope("branch()").branch(name))
+    token = current.set(_scope("branch()").named(name))
     try:
         yield
     finally:
@@ -147,6 +157,9 @@ def wait(
     listed = list(futures)
 
     def settled() -> list[int]:
+        for future in listed:
+            if isinstance(future.failed, GraphBubbleUp):  # it asked: the race is run again when it has its answer
+                raise future.failed
         return [i for i, future in enumerate(listed) if future.done()]
 
     def block(keys: list[str], timeout: float | None, return_when: str) -> list[int]:
@@ -203,7 +216,9 @@ class as_completed(Generic[R]):
 async def timeout(seconds: float | None) -> AsyncIterator[None]:
     """Limit the time of an ``async with`` block, and record whether the limit was hit.
 
-    On replay a block that was in time has all the time it needs, and one that was not ends where its records end.
+    On replay a block that was in time has all the time it needs. One that was not ends where its records end: calls that
+    were not done when the time ran out are not done in it this time either. When the `TimeoutError` ends the run's
+    attempt, ``invoke(None, config)`` tries the block again, like any failed call.
 
     Args:
         seconds: the limit; None for none.
@@ -224,34 +239,80 @@ async def timeout(seconds: float | None) -> AsyncIterator[None]:
     >>> patient.invoke(0.001)
     'too late'
     """
+    if seconds is not None and not isinstance(seconds, (int, float)):
+        raise ConfigError(f"timeout({seconds!r}): give a number of seconds, or None")
     scope = _scope("timeout()")
-    mark = scope.body.run.mark(scope, "timeout", (seconds,))
-    if mark.recorded:
-        scope.expired = bool(mark.value)
+    alarm = _Alarm(scope, seconds)
+    try:
+        async with alarm.limit:
+            with alarm.set():
+                yield
+    except TimeoutError:
+        if not alarm.limit.expired() or alarm.mark.failed is None:
+            raise
+    if not alarm.mark.decided:
+        alarm.mark.decide(False)
+    if scope.body.run.durability == "sync":
+        await adrive(scope.body.run.recorder.flush())
+    if alarm.mark.failed is not None:
+        raise alarm.mark.failed
+
+
+class _Alarm:
+    """Ends a block when its time is up, or on replay, when it has come to the point where it was up."""
+
+    def __init__(self, scope: Scope, seconds: float | None) -> None:
+        self.mark = scope.body.run.mark(scope, "timeout")
+        self.limit = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._scope = scope
+        self._seconds = seconds
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @contextmanager
+    def set(self) -> Iterator[None]:
+        """For the length of the block."""
+        run = self._scope.body.run
         try:
-            async with asyncio.timeout(0 if mark.value else None):
+            if self.mark.failed is not None:
+                with run.cut_off(self._scope, self.mark) as cutoff:
+                    self._later(0.0, lambda: self._look(cutoff, self._loop.time(), -1, 0))
+                    yield
+            else:
+                if not self.mark.decided and self._seconds is not None:
+                    self._later(self._seconds, self._ring)
                 yield
         finally:
-            scope.expired = False
-        if mark.value:
-            raise TimeoutError(f"the block took longer than {seconds} seconds, when it was run first")
-        return
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            mark.record(True)
-        raise
-    mark.record(False)
+            for timer in self._timers:
+                timer.cancel()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timers[:] = [self._loop.call_later(seconds, call)]
+
+    def _ring(self) -> None:
+        error = TimeoutError(f"the block took longer than {self._seconds:g} seconds")
+        self._scope.body.run.fail(self.mark, error)
+        self._expire()
+
+    def _expire(self) -> None:
+        self.limit.reschedule(self._loop.time())
+
+    def _look(self, cutoff: Cutoff, since: float, taken: int, quiet: int) -> None:
+        """Expire when the recorded calls have been made, and the block has then come to rest."""
+        quiet = quiet + 1 if cutoff.complete and cutoff.taken == taken else 0
+        lost = self._loop.time() - since > (self._seconds or 0)  # the program has changed: it does not make them all
+        if quiet >= QUIET_LOOKS or (lost and not cutoff.complete):
+            self._expire()
+        else:
+            self._later(LOOK, lambda: self._look(cutoff, since, cutoff.taken, quiet))
 
 
 def patched(name: str) -> bool:
-    """Whether a change of the workflow's code applies to the run under way.
+    """Whether a change of a workflow's or task's code applies to the body under way.
 
-    True for runs that come to this point for the first time; they remember it. False for runs that had passed it before
-    the change was shipped, so that they replay the code they were recorded with.
+    True for a body that comes to this point for the first time; its run remembers it. False for one that had passed it
+    before the change was shipped, so that it replays the code it was recorded with. The answer is the same wherever a
+    body asks for it.
 
     Args:
         name: names the change; unique within the workflow.

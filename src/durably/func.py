@@ -92,7 +92,9 @@ class Task(Generic[P, R]):
     def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type[Any]) -> Task[Q, R]: ...
 
     def __get__(self, instance: Any, owner: Any) -> Any:
-        return self if instance is None else Task(self._function, (instance,))
+        if instance is None or isinstance(self._function.call, staticmethod):
+            return self
+        return Task(self._function, (instance,))
 
     @property
     def name(self) -> str:
@@ -316,6 +318,7 @@ def _check_input(function: Function) -> None:
     if not takes_input:
         raise DeclarationError(
             f"{what} takes no input: an entrypoint has one positional parameter, which is given to invoke()"
+            + ("; a parameter named after what is injected is not it" if function.parameters.injected else "")
         )
     required = function.parameters.required()
     if len(required) > 1:
@@ -332,7 +335,7 @@ def _name(name: str | None) -> str | None:
 
 
 def _policies(retry: Retry) -> tuple[RetryPolicy, ...]:
-    policies = () if retry is None else (retry,) if isinstance(retry, RetryPolicy) else tuple(retry)
+    policies = () if retry is None else tuple(retry) if isinstance(retry, (list, tuple)) else (retry,)
     for policy in policies:
         if not isinstance(policy, RetryPolicy):
             raise DeclarationError(f"retry_policy={policy!r}: give a RetryPolicy, or a list of them")

@@ -15,8 +15,8 @@ from .engine.call import Env
 from .engine.ending import Asked
 from .engine.function import Function, Policies
 from .engine.leash import Leash
-from .engine.lifecycle import Fork
 from .engine.options import merge_configs, options_from
+from .engine.request import Fork
 from .engine.scope import Scope
 from .engine.shells import run_awaiting, run_blocking
 from .engine.stream import Channel

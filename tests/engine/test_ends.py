@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from durably import Workflow, entrypoint, interrupt, task
+from durably import RetryPolicy, Workflow, entrypoint, get_stream_writer, interrupt, task
 from durably.engine.call import TaskFuture
 from durably.errors import NodeCancelledError
 
@@ -505,7 +506,7 @@ class TestBeingCancelled:
         assert ended.wait(LONG)
         assert ledger.lines == ["task"]
 
-    def test_a_sync_workflow_that_outlasts_the_grace(self, ledger: Ledger) -> None:
+    def test_a_sync_workflow_that_outlasts_the_grace(self, ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
         ended = threading.Event()
 
         @entrypoint()
@@ -525,9 +526,12 @@ class TestBeingCancelled:
             assert ledger.lines == []
             ledger.release.set()
             await asyncio.to_thread(ended.wait, LONG)
+            await asyncio.sleep(0.02)
 
         asyncio.run(main())
+        gc.collect()
         assert ledger.lines == ["body"]
+        assert "never retrieved" not in caplog.text
 
     def test_a_sync_workflow_that_waits_for_an_async_task(self, ledger: Ledger) -> None:
         @task
@@ -573,8 +577,6 @@ class TestBeingCancelled:
         assert ledger.lines == ["task"]
 
     def test_a_retry_that_is_due_is_given_up(self, ledger: Ledger) -> None:
-        from durably import RetryPolicy
-
         attempts: list[int] = []
 
         @task(retry_policy=RetryPolicy(initial_interval=0.05, jitter=False, retry_on=ValueError))
@@ -659,8 +661,6 @@ class TestLeavingAStream:
         assert ledger.lines == ["cancelled"]
 
     def test_a_writer_that_waits_for_the_reader_goes_on(self) -> None:
-        from durably import get_stream_writer
-
         written: list[int] = []
         ended = threading.Event()
 

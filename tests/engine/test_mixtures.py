@@ -466,9 +466,9 @@ def test_context_variables_are_seen_in_tasks(run: Any) -> None:
 
     @task
     async def alook() -> str:
-        seen = request.get()
+        seen = request.get() + ", " + await look()
         request.set("changed in a task")
-        return seen + ", " + await look()
+        return seen
 
     @entrypoint()
     async def workflow(_: None) -> Any:

@@ -90,7 +90,7 @@ def model() -> Iterator[StandIn]:
 
     server = Server(("127.0.0.1", 0), Handler)
     stand_in.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield stand_in
     stand_in.released.set()
     server.shutdown()

@@ -1,18 +1,22 @@
-"""The contract between the engine and a database.
+"""The contract between the engine and a database, and what users ask of the database themselves.
 
-A backend stores three kinds of rows and decides nothing. *Threads* say which run is the current one, who holds it and
-under which fence. *Runs* say what was asked for and how it ended. *Chunks* are pieces of a run's journal: encoded records
-whose content is the engine's business. What a run's start or end means is written once, in `durably.engine.lifecycle`,
-as functions of a `Transaction`; so a backend is a handful of statements, and all backends behave alike.
+The contract is in `durably.checkpoint.rows`: rows, and the operations of a `Transaction` on them. A backend provides these
+in transactions; what is made of them is the same for every backend.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
+from ..errors import ConfigError, DatabaseLocked, DurablyError
+from .retention import copying, cutoff, deleting_runs, deleting_thread, pruning
+from .rows import Busy, Chunk, Opened, OwnerRow, RunRow, Status, ThreadQuery, ThreadRow, Transaction, Work
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,177 +32,11 @@ __all__ = [
     "OwnerRow",
     "RunRow",
     "Status",
+    "ThreadQuery",
     "ThreadRow",
     "Transaction",
     "Work",
 ]
-
-Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"]
-"""How a run stands.
-
-``asked``, ``failed``, ``stopped`` and, where its process died, ``running`` can be resumed. ``abandoned`` was left behind by
-a new input; ``cancelled`` was ended by somebody; ``undone`` was rolled back, and the thread's history passes over it.
-"""
-
-
-class ThreadRow(msgspec.Struct, frozen=True):
-    """A thread: its current run, and who may write.
-
-    Args:
-        no: the backend's number for it, 0 before it is stored.
-        thread_id: the user's name for it.
-        fence: counts the attempts that have held the thread; a write carries it and is refused when it is stale.
-        run_no: the thread's current or latest run, 0 where there is none.
-        head_no: the run whose ``saved`` value is the thread's ``previous``, 0 where there is none.
-        owner: the process that holds the thread, empty when nobody does.
-        since: when it was taken, in seconds since the epoch.
-    """
-
-    no: int
-    thread_id: str
-    fence: int = 0
-    run_no: int = 0
-    head_no: int = 0
-    owner: str = ""
-    since: float = 0.0
-
-
-class RunRow(msgspec.Struct, frozen=True):
-    """A run: what was asked for, and how it stands.
-
-    Args:
-        no: the backend's number for it, 0 before it is stored.
-        run_id: its name, sortable by time.
-        thread_no: the thread it is on.
-        workflow: the name of the workflow that runs it.
-        status: see `Status`.
-        attempt: how many attempts have begun.
-        created_at: seconds since the epoch; likewise ``updated_at``.
-        parent: the checkpoint it came after, empty for a thread's first run.
-        head: the encoded circumstances (durability, tags, metadata, ...).
-        input: the encoded input.
-        outcome: the encoded end (value, error, what to try again), None while it runs.
-        saved: the encoded value that the thread's next run sees as ``previous``, None until there is one.
-        base_no: the run whose ``saved`` value is this run's ``previous``, 0 where there is none.
-        key: the caller's idempotency key, unique within the thread; empty where none was given.
-    """
-
-    no: int
-    run_id: str
-    thread_no: int
-    workflow: str
-    status: Status
-    attempt: int
-    created_at: float
-    updated_at: float
-    parent: str
-    head: bytes
-    input: bytes
-    outcome: bytes | None = None
-    saved: bytes | None = None
-    base_no: int = 0
-    key: str = ""
-
-
-class OwnerRow(msgspec.Struct, frozen=True):
-    """A process that holds threads.
-
-    Args:
-        owner: its name.
-        host: what identifies the process to its operating system.
-        until: when its lease ends, in seconds since the epoch.
-    """
-
-    owner: str
-    host: str
-    until: float
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """A thread as one read finds it.
-
-    Args:
-        thread: None where the thread has never been written.
-        run: its current run, if it has one.
-        saved: the stored value of ``previous``, if there is one.
-    """
-
-    thread: ThreadRow | None = None
-    run: RunRow | None = None
-    saved: tuple[str, bytes] | None = None
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """Some records of one run, to be appended to its journal if the fence still holds."""
-
-    thread_no: int
-    fence: int
-    run_no: int
-    data: bytes
-
-
-class Transaction(Protocol):
-    """What can be read and written inside one transaction. It decides nothing and checks nothing but the fence."""
-
-    def open(self, thread_id: str) -> Opened:
-        """The thread, its current run and its ``previous``, in one read."""
-        ...
-
-    def run(self, run_no: int) -> RunRow | None:
-        """The run of that number."""
-        ...
-
-    def find_run(self, run_id: str) -> RunRow | None:
-        """The run of that name."""
-        ...
-
-    def find_key(self, thread_no: int, key: str) -> RunRow | None:
-        """The run on that thread that was started under an idempotency key."""
-        ...
-
-    def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
-        """The runs of a thread with numbers below ``before``, latest first."""
-        ...
-
-    def held(self) -> list[tuple[ThreadRow, RunRow]]:
-        """The threads that are held, each with its current run."""
-        ...
-
-    def records(self, run_no: int) -> list[bytes]:
-        """The chunks of a run's journal, in the order they were written."""
-        ...
-
-    def put_thread(self, row: ThreadRow) -> ThreadRow:
-        """Insert or replace a thread; returns it with its number."""
-        ...
-
-    def put_run(self, row: RunRow) -> RunRow:
-        """Insert or replace a run; returns it with its number."""
-        ...
-
-    def append(self, chunk: Chunk) -> bool:
-        """Append to a journal; False, and nothing written, when the fence is stale."""
-        ...
-
-    def fence(self, thread_no: int) -> int:
-        """The fence that holds the thread now; 0 where there is no such thread."""
-        ...
-
-    def owner(self, owner: str) -> OwnerRow | None:
-        """The process of that name."""
-        ...
-
-    def put_owner(self, row: OwnerRow) -> None:
-        """Insert or replace a process."""
-        ...
-
-
-Work: TypeAlias = Callable[[Transaction], Any]
-"""Reads, decides and writes. It raises before its first write, or not at all."""
-
-
-class Busy(Exception):
-    """The database is locked by somebody else at this moment; nothing was written. The engine waits and tries again."""
 
 
 class BaseCheckpointer(ABC):
@@ -236,6 +74,115 @@ class BaseCheckpointer(ABC):
         """Append to several journals in one transaction; for each, whether its fence still held."""
         return self.transact([_appending(chunk) for chunk in chunks], durable=durable)
 
+    # Retention.
+
+    def delete_thread(self, thread_id: str) -> bool:
+        """Forget a thread with all its runs; whether there was one. A run under way can write nothing any more."""
+        return bool(self._write(deleting_thread(str(thread_id))))
+
+    def prune(
+        self,
+        thread_id: str | None = None,
+        *,
+        older_than: float | timedelta | datetime | None = None,
+        keep_last: int | None = None,
+    ) -> int:
+        """Forget runs that are over, and free their space.
+
+        The current run of a thread stays, and so does the one that it has its ``previous`` from.
+
+        Args:
+            thread_id: the thread; None for all threads.
+            older_than: only runs that ended so many seconds (or such a timedelta) ago, or before this time.
+            keep_last: so many of a thread's latest runs stay.
+
+        Returns:
+            How many runs were forgotten.
+
+        Raises:
+            ConfigError: neither ``older_than`` nor ``keep_last`` is given, or one is no such value.
+
+        >>> from durably import InMemorySaver, entrypoint
+        >>> saver = InMemorySaver()
+        >>> @entrypoint(checkpointer=saver)
+        ... def count(_: int, *, previous: int = 0) -> int:
+        ...     return previous + 1
+        >>> [count.invoke(0, thread_id="a") for _ in range(5)]
+        [1, 2, 3, 4, 5]
+        >>> saver.prune("a", keep_last=2), count.invoke(0, thread_id="a")
+        (2, 6)
+        """
+        if older_than is None and keep_last is None:
+            raise ConfigError("prune() was told neither older_than= nor keep_last=: say what may go")
+        if keep_last is not None and (isinstance(keep_last, bool) or not isinstance(keep_last, int) or keep_last < 0):
+            raise ConfigError(f"keep_last={keep_last!r}: give a whole number, zero or more")
+        before = cutoff(older_than)
+        names = self._thread_ids() if thread_id is None else [str(thread_id)]
+        forgotten: int = sum(self._write(pruning(name, before, keep_last or 0, self.serde)) for name in names)
+        self.reclaim()
+        return forgotten
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> int:
+        """Copy a thread with its history to a new one; returns how many runs it has.
+
+        Raises:
+            ConfigError: there is no such thread, or there is one of the new name.
+        """
+        return int(self._write(copying(str(source_thread_id), str(target_thread_id), self.serde)))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> int:
+        """Forget runs by name, even a thread's current one; returns how many there were."""
+        deleted = int(self._write(deleting_runs(list(run_ids), self.serde)))
+        self.reclaim()
+        return deleted
+
+    async def adelete_thread(self, thread_id: str) -> bool:
+        """As `delete_thread`, without blocking the running event loop."""
+        return await asyncio.to_thread(self.delete_thread, thread_id)
+
+    async def aprune(
+        self,
+        thread_id: str | None = None,
+        *,
+        older_than: float | timedelta | datetime | None = None,
+        keep_last: int | None = None,
+    ) -> int:
+        """As `prune`, without blocking the running event loop."""
+        return await asyncio.to_thread(partial(self.prune, thread_id, older_than=older_than, keep_last=keep_last))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> int:
+        """As `copy_thread`, without blocking the running event loop."""
+        return await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> int:
+        """As `delete_for_runs`, without blocking the running event loop."""
+        return await asyncio.to_thread(self.delete_for_runs, run_ids)
+
+    def reclaim(self) -> None:
+        """Give the space of what was deleted back to the operating system, where the backend has to be told."""
+        return
+
+    def _thread_ids(self) -> Iterator[str]:
+        after = 0
+        while page := self._write(partial(_page_of_threads, after)):
+            yield from (name for _, name in page)
+            after = page[-1][0]
+
+    def _write(self, work: Work) -> Any:
+        """Do one work by itself, waiting for a locked database."""
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                (result,) = self.transact([work])
+            except Busy as busy:
+                if time.monotonic() > end:
+                    raise DatabaseLocked(f"{busy}; it stayed so for {self.patience:g} seconds") from busy
+                time.sleep(0.005)
+                continue
+            if isinstance(result, DurablyError):
+                raise result
+            return result
+
     def close(self) -> None:
         """Give back what the backend holds open."""
         return
@@ -251,3 +198,7 @@ class BaseCheckpointer(ABC):
 
 def _appending(chunk: Chunk) -> Work:
     return lambda transaction: transaction.append(chunk)
+
+
+def _page_of_threads(after: int, transaction: Transaction) -> list[tuple[int, str]]:
+    return transaction.thread_nos(after, 500)

@@ -6,13 +6,14 @@ import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
 
 from ..errors import DurablyError
 from ..serde import Serializer, TypedSerializer
-from .base import BaseCheckpointer, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Work
+from .base import BaseCheckpointer, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
 
 __all__ = ["InMemorySaver", "MemorySaver"]
 
@@ -21,8 +22,9 @@ class _Tables:
     """All rows, and the operations of a `Transaction` on them."""
 
     def __init__(self) -> None:
+        self.new_number = count(1)
         self.numbers: dict[str, int] = {}
-        self.threads: dict[int, ThreadRow] = {}
+        self.threads_by_no: dict[int, ThreadRow] = {}
         self.runs_by_no: dict[int, RunRow] = {}
         self.run_numbers: dict[str, int] = {}
         self.runs_of: defaultdict[int, list[int]] = defaultdict(list)
@@ -31,7 +33,7 @@ class _Tables:
         self.owners: dict[str, OwnerRow] = {}
 
     def open(self, thread_id: str) -> Opened:
-        thread = self.threads.get(self.numbers.get(thread_id, 0))
+        thread = self.threads_by_no.get(self.numbers.get(thread_id, 0))
         if thread is None:
             return Opened()
         head = self.runs_by_no.get(thread.head_no)
@@ -40,6 +42,31 @@ class _Tables:
 
     def run(self, run_no: int) -> RunRow | None:
         return self.runs_by_no.get(run_no)
+
+    def saved_bases(self, run_no: int) -> list[RunRow]:
+        bases: list[RunRow] = []
+        run = self.runs_by_no.get(run_no)
+        while run is not None and (run := self.runs_by_no.get(run.saved_base)) is not None:
+            bases.append(run)
+        return bases
+
+    def save(self, run_no: int, saved: bytes | None, saved_base: int) -> None:
+        self.runs_by_no[run_no] = replace(self.runs_by_no[run_no], saved=saved, saved_base=saved_base)
+
+    def delete_runs(self, run_nos: Sequence[int]) -> None:
+        for run_no in run_nos:
+            run = self.runs_by_no.pop(run_no)
+            del self.run_numbers[run.run_id]
+            self.keys.pop((run.thread_no, run.key), None)
+            self.runs_of[run.thread_no].remove(run_no)
+            self.journals.pop(run_no, None)
+
+    def delete_thread(self, thread_no: int) -> None:
+        del self.numbers[self.threads_by_no.pop(thread_no).thread_id]
+        self.runs_of.pop(thread_no, None)
+
+    def thread_nos(self, after: int, limit: int) -> list[tuple[int, str]]:
+        return [(no, self.threads_by_no[no].thread_id) for no in sorted(self.threads_by_no) if no > after][:limit]
 
     def find_run(self, run_id: str) -> RunRow | None:
         return self.runs_by_no.get(self.run_numbers.get(run_id, 0))
@@ -53,21 +80,33 @@ class _Tables:
         return [self.runs_by_no[no] for no in wanted]
 
     def held(self) -> list[tuple[ThreadRow, RunRow]]:
-        return [(thread, self.runs_by_no[thread.run_no]) for thread in self.threads.values() if thread.owner]
+        return [(thread, self.runs_by_no[thread.run_no]) for thread in self.threads_by_no.values() if thread.owner]
+
+    def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
+        current = ((thread, self.runs_by_no[thread.run_no]) for thread in self.threads_by_no.values() if thread.run_no)
+        found = [
+            (thread, run)
+            for thread, run in current
+            if run.no < before
+            and run.workflow == query.workflow
+            and query.status in ("", run.status)
+            and query.since <= run.updated_at < query.until
+        ]
+        return sorted(found, key=lambda pair: -pair[1].no)[:limit]
 
     def records(self, run_no: int) -> list[bytes]:
         return list(self.journals[run_no])
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
         if not row.no:
-            row = replace(row, no=len(self.numbers) + 1)
+            row = replace(row, no=next(self.new_number))
             self.numbers[row.thread_id] = row.no
-        self.threads[row.no] = row
+        self.threads_by_no[row.no] = row
         return row
 
     def put_run(self, row: RunRow) -> RunRow:
         if not row.no:
-            row = replace(row, no=len(self.runs_by_no) + 1)
+            row = replace(row, no=next(self.new_number))
             self.run_numbers[row.run_id] = row.no
             self.runs_of[row.thread_no].append(row.no)
             if row.key:
@@ -82,7 +121,7 @@ class _Tables:
         return True
 
     def fence(self, thread_no: int) -> int:
-        thread = self.threads.get(thread_no)
+        thread = self.threads_by_no.get(thread_no)
         return 0 if thread is None else thread.fence
 
     def owner(self, owner: str) -> OwnerRow | None:

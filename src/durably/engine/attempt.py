@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from ..checkpoint.saved import Saved, Stored, stored_as
 from ..errors import (
     DurablyError,
     EncodeError,
     GraphDrained,
     GraphInterrupt,
+    NodeCancelledError,
     OutsideRunError,
     Stop,
     Superseded,
@@ -21,6 +23,7 @@ from ..errors import (
 )
 from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING
+from .admission import admit
 from .call import Env
 from .commit import Committer, Log
 from .ending import Asked, result_of
@@ -29,21 +32,24 @@ from .function import FinalValue, Function
 from .identity import new_run_id, run_place
 from .journal import Journal
 from .leash import Leash
-from .lifecycle import Admitted, Busy, Ending, Existing, Fork, Request, admit, settle
+from .lifecycle import settle
 from .loops import LoopHost
 from .options import Options
 from .owner import Owner
 from .perform import perform
-from .rows import Head, Outcome, encode_extra, saved_by
+from .request import Admitted, Busy, Ending, Existing, Fork, Request
+from .rows import Head, Outcome, as_started, encode_extra
 from .run import Run
 from .steps import Pause, Steps
 
 if TYPE_CHECKING:
-    from ..checkpoint.base import BaseCheckpointer, Work
+    from ..checkpoint.base import BaseCheckpointer, RunRow, Work
 
 __all__ = ["Invocation", "attempt"]
 
 PLAIN = TypedSerializer()
+STOPPED = (GraphDrained, NodeCancelledError)
+"""Somebody ended the attempt from outside; nothing is wrong with the run."""
 logger = getLogger("durably")
 
 
@@ -127,9 +133,10 @@ def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: Loop
     owner = Owner.of(Committer.of(checkpointer))
     request = _request(invocation, checkpointer)
     try:
-        admitted = yield from _admitted(invocation, checkpointer, admit(request, owner, checkpointer.serde))
+        admission = admit(request, owner, checkpointer.serde)
+        admitted = yield from _admitted(invocation, checkpointer, admission)
         if isinstance(admitted, Existing):
-            return (yield from result_of(admitted.run, checkpointer))
+            return (yield from result_of(admitted.run, request.thread_id, checkpointer))
         fence = (admitted.thread.no, admitted.thread.fence)
         owner.began(*fence, admitted.thread.since, invocation.leash)
     finally:
@@ -156,6 +163,7 @@ def _admitted(invocation: Invocation, checkpointer: BaseCheckpointer, admission:
         answer = yield from Committer.of(checkpointer).perform(admission, durable=options.durability == "sync")
         if not isinstance(answer, Busy):
             return answer  # type: ignore[no-any-return]
+        admission = answer.again
         yield Pause(pause)
         pause = min(0.05, pause * 1.5)
 
@@ -193,7 +201,8 @@ def _held(
     invocation: Invocation, checkpointer: BaseCheckpointer, admitted: Admitted, host: LoopHost | None
 ) -> Steps[Any]:
     """The part of an attempt during which it holds its thread."""
-    options, thread, row = invocation.options, admitted.thread, admitted.run
+    thread, row = admitted.thread, admitted.run
+    options = invocation.options if _is_new(invocation, row) else as_started(invocation.options, row)
     committer = Committer.of(checkpointer)
     log = Log(committer, (thread.no, thread.fence, row.no), options.durability)
     run = Run(
@@ -206,12 +215,12 @@ def _held(
     )
     durable = options.durability == "sync"
     try:
-        previous = MISSING if admitted.base is None else saved_by(admitted.base, checkpointer.serde)
+        previous = MISSING if admitted.saved is None else admitted.saved.value()
         holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
-        env = replace(invocation.env, previous=previous, holding=holding)
+        env = replace(invocation.env, config=options.config, previous=previous, holding=holding)
         value = _input(invocation, admitted, checkpointer)
         result = yield from _performed(run, invocation, value, env)
-        ending = _ended(result, invocation, run, checkpointer)
+        ending = _ended(result, invocation, run, admitted, checkpointer)
     except (GeneratorExit, Superseded):
         raise  # nobody is left to wait for a write, or nothing may be written
     except BaseException as error:
@@ -231,29 +240,42 @@ def _settle(committer: Committer, log: Log, admitted: Admitted, ending: Ending, 
         raise log.error
 
 
+def _is_new(invocation: Invocation, run: RunRow) -> bool:
+    """Whether this invocation has made the run, and not found it under its idempotency key."""
+    return invocation.kind == "input" and run.attempt == 1
+
+
 def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
-    if invocation.kind == "input":
-        return invocation.value
     run = admitted.run
+    if _is_new(invocation, run):
+        return invocation.value
     return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))
 
 
-def _ended(result: Any, invocation: Invocation, run: Run, checkpointer: BaseCheckpointer) -> Ending:
+def _stored(checkpointer: BaseCheckpointer, value: Any, run_id: str, previous: Saved | None, what: str) -> Stored:
+    try:
+        return stored_as(value, run_id, previous, checkpointer.serde)
+    except EncodeError as error:
+        raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
+
+
+def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, checkpointer: BaseCheckpointer) -> Ending:
     if isinstance(result, Asked):
         return Ending("asked")
     name = f"workflow {invocation.function.name!r}"
     value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
-    saved = _encoded(checkpointer, save, run_place(run.run_id, "saved"), f"what {name} saves")
+    stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")
     if save is value:
-        return Ending("done", Outcome(), saved)
+        return Ending("done", Outcome(), stored)
     returned = _encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
-    return Ending("done", Outcome(returned), saved)
+    return Ending("done", Outcome(returned), stored)
 
 
 def _failed(error: BaseException, run: Run) -> Ending:
     data = run.recorder.serde.dumps(encode_exception(error), run_place(run.run_id, "error"))
     again = tuple((key.scope, key.name, key.n) for key in tried_again(error, run.failed))
-    return Ending("failed" if isinstance(error, Exception) else "stopped", Outcome(error=data, again=again))
+    stopped = isinstance(error, STOPPED) or not isinstance(error, Exception)
+    return Ending("stopped" if stopped else "failed", Outcome(error=data, again=again))
 
 
 def _emit_end(invocation: Invocation, value: Any) -> None:

@@ -16,7 +16,7 @@ from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
 from .deadline import Deadline
 from .function import Function, Injected, Policies
-from .future import CANCELLED, DONE, SharedFuture
+from .future import CANCELLED, DONE, PENDING, SharedFuture
 from .identity import Key, body_path, call_id
 from .loops import InContext
 from .perform import perform
@@ -56,6 +56,7 @@ class Env(msgspec.Struct, frozen=True):
         taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
         journaled: whether calls are recorded.
         holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
+        watch: told of every attempt of a call before it begins; for tests.
     """
 
     config: Mapping[str, Any]
@@ -68,6 +69,7 @@ class Env(msgspec.Struct, frozen=True):
     taps: tuple[tuple[Channel, int], ...] = ()
     journaled: bool = True
     holding: frozenset[tuple[int, str]] = frozenset()
+    watch: Callable[[TaskFuture[Any]], None] | None = None
 
     def emit(self, mode: str, chunk: Any) -> None:
         """Hand a chunk to whoever listens."""
@@ -220,15 +222,21 @@ class TaskFuture(SharedFuture[R]):
 
     def _cancel_body(self) -> None:
         """On the loop's thread."""
-        if self._state not in DONE and self.asyncio_task is not None:
+        if self._state not in DONE:
             self.cancelling = True
-            self.asyncio_task.cancel()
+            if self.asyncio_task is not None:
+                self.asyncio_task.cancel()
 
     def withdraw(self) -> bool:
         """Cancel the work if it has not begun."""
         if not self.claim():
             return False
         return self.settle(CANCELLED)
+
+    def release(self) -> None:
+        """Let anybody begin a call that was held."""
+        with self._lock:
+            self._state = PENDING
 
     def spawn(self) -> None:
         """Run the claimed body as an asyncio task of its own; on the loop's thread."""
@@ -370,6 +378,8 @@ class TaskFuture(SharedFuture[R]):
         if self.attempt == 1:
             self.first_time = time.time()
         self.made_new_calls = False
+        if self.env.watch is not None and self.parent is not None:
+            self.env.watch(self)
 
 
 class _Helping:

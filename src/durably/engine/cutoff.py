@@ -36,23 +36,25 @@ class Cutoff:
         """Whether every call that had been recorded in time has been made again."""
         return not self._due
 
-    def take(self, key: Key) -> bool:
-        """A call or a fact is met again; whether it was recorded in time, in every block around it."""
+    def take(self, key: Key) -> None:
+        """A fact is met again."""
         with self._lock:
             self.taken += 1
-            in_time = self._ended or key in self._due
             self._due.discard(key)
-        return in_time and (self._outer is None or self._outer.take(key))
+        if self._outer is not None:
+            self._outer.take(key)
 
     def holds(self, call: TaskFuture[Any], entry: Entry | None) -> bool:
-        """Keep a call that was not done in time from being begun or settled."""
-        in_time = self.take(call.key)
+        """Keep a call that was not done in time from being begun or settled; False for one that was."""
         with self._lock:
-            if (entry is not None and in_time) or self._ended:
-                return False
-            call.begin()
-            self._held.append((call, entry))
-            return True
+            self.taken += 1
+            in_time = entry is not None and call.key in self._due
+            self._due.discard(call.key)
+            if not (in_time or self._ended):
+                call.begin()
+                self._held.append((call, entry))
+                return True
+        return self._outer is not None and self._outer.holds(call, entry)
 
     def end(self) -> list[tuple[TaskFuture[Any], Entry | None]]:
         """The block has ended; returns the calls that were held, each with its record if it has one."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..checkpoint.base import RunRow, Transaction
+from ..checkpoint.base import RunRow, Transaction, Work
+from ..checkpoint.saved import resolved
 from ..errors import DurablyError, NodeCancelledError, Superseded
 from ..types import Interrupt
 from .commit import Committer
@@ -38,8 +39,13 @@ def open_questions(run: RunRow, records: list[Record], serde: Serializer) -> tup
     )
 
 
-def result_of(run: RunRow, checkpointer: BaseCheckpointer) -> Steps[Any]:
+def result_of(run: RunRow, thread_id: str, checkpointer: BaseCheckpointer) -> Steps[Any]:
     """Wait until a run has ended: what it returned, or `Asked`.
+
+    Args:
+        run: the run as it was found.
+        thread_id: its thread.
+        checkpointer: where it is stored.
 
     Raises:
         BaseException: what it raised.
@@ -49,20 +55,25 @@ def result_of(run: RunRow, checkpointer: BaseCheckpointer) -> Steps[Any]:
     committer = Committer.of(checkpointer)
     pause = 0.001
     while True:
-        now, held, records = yield from committer.perform(_look(run, Owner.of(committer)))
+        now, held, records = yield from committer.perform(
+            _look(run, thread_id, Owner.of(committer), checkpointer.serde)
+        )
         if not (now.status == "running" and held):
             return _ended(now, records, checkpointer.serde)
         yield Pause(pause)
         pause = min(0.05, pause * 1.5)
 
 
-def _look(run: RunRow, owner: Owner) -> Any:
+def _look(run: RunRow, thread_id: str, owner: Owner, serde: Serializer) -> Work:
     def work(transaction: Transaction) -> tuple[RunRow, bool, list[Record]]:
-        now = transaction.run(run.no) or run
-        held = any(
-            row.no == run.no and owner.is_held(thread, transaction, time.time()) for thread, row in transaction.held()
+        opened = transaction.open(thread_id)
+        now = resolved(transaction, transaction.run(run.no) or run, serde)
+        is_held = (
+            opened.thread is not None
+            and opened.thread.run_no == run.no
+            and owner.is_held(opened.thread, transaction, time.time())
         )
-        return now, held, decode_records(transaction.records(run.no)) if now.status == "asked" else []
+        return now, is_held, decode_records(transaction.records(run.no)) if now.status == "asked" else []
 
     return work
 

@@ -21,6 +21,9 @@ class FailedCall(Protocol):
     def failed(self) -> BaseException | None:
         """What it raised."""
 
+    def describe(self) -> str:
+        """Names it in errors."""
+
 
 def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
     """The keys of the calls to try again.

@@ -174,9 +174,9 @@ class Function(msgspec.Struct, frozen=True):
 
 
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function inside partials."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """The function inside partials and static methods."""
+    while isinstance(function, (functools.partial, staticmethod)):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
     return function
 
 

@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..checkpoint.base import RunRow, Status, Transaction, Work
+from ..checkpoint.saved import bases_of, whole
 from ..errors import ConfigError
 from ..serde import Serializer, rebuild_exception
 from ..types import PregelTask, StateSnapshot
 from .ending import open_questions
 from .identity import Key, call_id, record_place
 from .journal import ANSWERED, ASKED, RAISED, RETURNED, Record, decode_records
-from .lifecycle import RESUMABLE
 from .owner import Owner
+from .request import RESUMABLE
 from .rows import END, START, checkpoint_of, decode_extra, head_of, parse_checkpoint, raised_by, returned_by
 
 __all__ = ["CallInfo", "Moment", "RunInfo", "abandoned", "find_moment", "list_runs", "read_history"]
@@ -35,6 +36,7 @@ class Moment:
         is_latest: whether it is how the thread stands now.
         before: the run whose value held before this run, None on a thread's first run.
         records: the run's calls; only read for a run that is open.
+        run_bases: the runs that what ``run`` saved is stored as a difference to; likewise ``before_bases``.
     """
 
     thread_id: str
@@ -43,6 +45,8 @@ class Moment:
     is_latest: bool
     before: RunRow | None
     records: tuple[Record, ...] = ()
+    run_bases: tuple[RunRow, ...] = ()
+    before_bases: tuple[RunRow, ...] = ()
 
     def snapshot(self, serde: Serializer) -> StateSnapshot:
         """As the user sees it."""
@@ -72,8 +76,8 @@ class Moment:
 
     def _values(self, serde: Serializer) -> Any:
         if self.end:
-            return returned_by(self.run, serde)
-        return {} if self.before is None else returned_by(self.before, serde)
+            return returned_by(whole(self.run, self.run_bases, serde), serde)
+        return {} if self.before is None else returned_by(whole(self.before, self.before_bases, serde), serde)
 
     def _task(self, serde: Serializer) -> PregelTask:
         run = self.run
@@ -84,7 +88,7 @@ class Moment:
             path=("__pregel_pull", run.workflow),
             error=error if isinstance(error, Exception) else None,
             interrupts=open_questions(run, list(self.records), serde),
-            result=returned_by(run, serde) if run.status == "done" else None,
+            result=returned_by(whole(run, self.run_bases, serde), serde) if run.status == "done" else None,
         )
 
     def _parent(self, source: str) -> dict[str, Any] | None:
@@ -135,7 +139,8 @@ def _moment(
     transaction: Transaction, thread_id: str, run: RunRow, end: int, is_latest: bool, before: RunRow | None
 ) -> Moment:
     records = () if end else tuple(decode_records(transaction.records(run.no)))
-    return Moment(thread_id, run, end, is_latest, before, records)
+    before_bases = () if before is None else bases_of(transaction, before)
+    return Moment(thread_id, run, end, is_latest, before, records, bases_of(transaction, run), before_bases)
 
 
 def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:

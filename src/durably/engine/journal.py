@@ -9,13 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import DecodeError, NonDeterminismError, ReplayWarning
+from ..checkpoint.records import ANSWERED, ASKED, FORGOTTEN, RAISED, RETURNED, Record, decode_records, encode_records
+from ..errors import NonDeterminismError, ReplayWarning
 from .identity import Key, body_of
 
 __all__ = [
     "ANSWERED",
     "ASKED",
     "FORGOTTEN",
+    "PATCH",
     "RAISED",
     "RETURNED",
     "Entry",
@@ -28,45 +30,9 @@ __all__ = [
     "questions",
 ]
 
-RETURNED: Final = 0
-RAISED: Final = 1
-ASKED: Final = 2
-ANSWERED: Final = 3
-FORGOTTEN: Final = 4
 
-
-class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is remembered of one call.
-
-    Args:
-        kind: `RETURNED`, `RAISED`, `ASKED` (an open question), `ANSWERED`, or `FORGOTTEN`: the call's failures so far do not
-            count, because it is tried again.
-        scope: with ``name`` and ``n`` the call's key.
-        name: the task's, the nested workflow's, or ``interrupt``.
-        n: the how-manieth call of that name in that scope.
-        fingerprint: stands for the arguments.
-        data: the encoded result, error, question or answer.
-        started: when its first attempt began, in seconds since the epoch.
-        seconds: how long it took, attempts and pauses included.
-        attempts: how many there were.
-        cached: whether the result came from a cache.
-    """
-
-    kind: int
-    scope: str
-    name: str
-    n: int
-    fingerprint: bytes
-    data: bytes
-    started: float = 0.0
-    seconds: float = 0.0
-    attempts: int = 1
-    cached: bool = False
-
-    @property
-    def key(self) -> Key:
-        """What identifies the call."""
-        return Key(self.scope, self.name, self.n)
+PATCH: Final = "patched:"
+"""In front of the name of a change, the name under which it is recorded; no Python name contains it."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -80,31 +46,6 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 Entry = Record | Kept
-
-encode_records = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(list[Record])
-
-
-def decode_records(chunks: Iterable[bytes]) -> list[Record]:
-    """The records of a journal that count, oldest first."""
-    try:
-        records = [record for chunk in chunks for record in _decoder.decode(chunk)]
-    except msgspec.MsgspecError as error:
-        raise DecodeError(
-            f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"
-        ) from error
-    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
-
-
-def _without_forgotten(records: list[Record]) -> list[Record]:
-    """Leave out the failures of calls that were recorded before those were tried again."""
-    kept, forgotten = list[Record](), set[Key]()
-    for record in reversed(records):
-        if record.kind == FORGOTTEN:
-            forgotten.add(record.key)
-        elif record.kind != RAISED or record.key not in forgotten:
-            kept.append(record)
-    return kept[::-1]
 
 
 class Places:
@@ -180,10 +121,22 @@ class Journal:
     def add(self, record: Entry) -> None:
         """Offer a record to a call to come."""
         key = record.key
+        self._unclaimed.pop(key, None)  # so that the order is that of the latest records
         self._unclaimed[key] = record
         self._places.taken(key)
         if self._moved is not None:
             self._moved[_kin(record)].append(key)
+
+    def before(self, key: Key) -> set[Key]:
+        """The unclaimed calls of a fact's scope, and of its branches, that were recorded before the fact."""
+        body, branches = body_of(key.scope), f"{key.scope}~"
+        found = set[Key]()
+        for other in self._unclaimed:
+            if other == key:
+                break
+            if other.scope == key.scope or (other.scope.startswith(branches) and body_of(other.scope) == body):
+                found.add(other)
+        return found
 
     def restart(self, path: str) -> None:
         """Another attempt of the body at ``path`` begins."""
@@ -225,9 +178,14 @@ class Journal:
         """The records of a body's own calls that nothing has claimed."""
         return (record for record in self._unclaimed.values() if body_of(record.key.scope) == body)
 
+    def unclaimed(self, scope: str) -> list[Key]:
+        """The calls of a scope that nothing has claimed."""
+        return [key for key in self._unclaimed if key.scope == scope and not key.name.startswith(PATCH)]
+
     def report_leftovers(self, body: str) -> None:
         """Warn of, or in strict mode refuse, what a body recorded before and did not call this time."""
-        names = sorted(str(record.key) for record in self.leftovers(body))
+        keys = (record.key for record in self.leftovers(body))
+        names = sorted(str(key) for key in keys if not key.name.startswith(PATCH))
         if names:
             self._differs(
                 f"{body or 'the workflow'} made new calls, but not the recorded ones: {', '.join(names[:5])}"

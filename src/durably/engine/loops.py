@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 from ..context import current
+from .steps import clock
 
 __all__ = ["InContext", "LoopHost", "library_loop"]
 
@@ -89,6 +90,7 @@ class LoopHost:
 
     def enter(self) -> None:
         """A run begins on this loop."""
+        clock().attend(self.loop)
         with _hosts_lock:
             self._runs += 1
             if self._runs == 1:

@@ -25,6 +25,7 @@ class Options(msgspec.Struct, frozen=True):
         config: as the user's code will see it.
         thread_id: the thread, None where none is named.
         durability: when results are to be on disk.
+        inherits: whether none was given, so that a further attempt of a run keeps that of the first one.
         max_concurrency: how many bodies may be under way at once, None for any number.
         max_workers: likewise for sync bodies.
         recursion_limit: how deep calls may be nested.
@@ -44,6 +45,7 @@ class Options(msgspec.Struct, frozen=True):
     control: RunControl
     checkpoint_id: str | None = None
     key: str = ""
+    inherits: bool = False
 
 
 def options_from(
@@ -75,6 +77,7 @@ def options_from(
         control=control or RunControl(),
         checkpoint_id=config["configurable"].get("checkpoint_id"),
         key=_key(idempotency_key),
+        inherits=durability is None,
     )
 
 

@@ -74,6 +74,7 @@ class Owner:
         self._lock = threading.Lock()
         self._attempts: dict[tuple[int, int], Leash] = {}
         self._taking: dict[str, tuple[int, int]] = {}  # threads taken in a transaction that may still fail
+        self._lines: dict[str, list[str]] = {}  # who waits for a thread, in the order in which they came
         _owners.add(self)
 
     @staticmethod
@@ -97,9 +98,27 @@ class Owner:
             self._taking[request] = (thread_no, fence)
 
     def took(self, request: str) -> None:
-        """The transaction has ended, in whatever way."""
+        """The transaction has ended, in whatever way, and nobody waits for it any more."""
         with self._lock:
             self._taking.pop(request, None)
+            for thread_id, line in list(self._lines.items()):
+                if request in line:
+                    line.remove(request)
+                    if not line:
+                        del self._lines[thread_id]
+
+    def queue(self, thread_id: str, request: str) -> None:
+        """An input waits for its turn on a thread. Those of one process come in the order in which they were given."""
+        with self._lock:
+            line = self._lines.setdefault(thread_id, [])
+            if request not in line:
+                line.append(request)
+
+    def is_next(self, thread_id: str, request: str) -> bool:
+        """Whether nobody in this process has waited for longer."""
+        with self._lock:
+            line = self._lines.get(thread_id)
+            return not line or line[0] == request
 
     def began(self, thread_no: int, fence: int, since: float, leash: Leash) -> None:
         """An attempt of this process has held a thread ``since`` then; one that held it before is stopped."""

@@ -12,7 +12,7 @@ from . import caching
 from .function import FinalValue
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
-from .steps import Pause, Steps
+from .steps import Rest, Steps
 
 if TYPE_CHECKING:
     from .call import TaskFuture
@@ -44,7 +44,7 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
             yield from run.recorder.flush()
         except BaseException as failure:
             error = failure
-    if error is None and state is FINISHED:
+    if error is None and state is FINISHED and not call.function.is_passive:
         call.emit_update(value)
     run.ended(call, error)
     call.settle(state, value, error)
@@ -73,7 +73,7 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         seconds = _seconds_before_retry(call, failure)
         if seconds is None:
             raise failure
-        yield Pause(seconds)
+        yield Rest(seconds)
         if call.run.stopping is not None:
             raise failure
         call.run.recorder.rewind(call.path)

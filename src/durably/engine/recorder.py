@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mark", "Recorder"]
 
-PATCH: Final = "patched:"
-"""In front of the name of a change, the name under which it is recorded; no Python name contains it."""
-
 NOT_FAILURES: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """The process is ending, not the task failing: nothing is recorded, and the task runs again."""
 
@@ -87,24 +84,31 @@ class Recorder:
                 self._kept.append(entry)
             return key, entry
 
-    def claim_fact(self, caller: Key, arguments: tuple[Any, ...]) -> tuple[Key, Entry | None, bytes]:
-        """Under which key a question or another fact is recorded, its record if there is one, and its fingerprint."""
-        fingerprint = b"" if self._log is None else self.serde.fingerprint(arguments)
+    def claim_question(self, caller: Key, value: Any) -> tuple[Key, Entry | None, bytes]:
+        """Under which key a question is recorded, its record if there is one, and its fingerprint."""
+        fingerprint = b"" if self._log is None else self.serde.fingerprint((value,))
         return *self._claim(caller, fingerprint), fingerprint
 
-    def claim_patch(self, name: str) -> Entry | None:
-        """The record that this run knows a change of the program, None where it does not."""
-        key = Key("", f"{PATCH}{name}", 0)
-        return self._claim(key, b"")[1] if self._journal.has(key) else None
-
-    def patch(self, name: str) -> None:
-        """Record that this run knows a change of the program."""
-        self.fact(Key("", f"{PATCH}{name}", 0), b"", True)
+    def mark(self, key: Key) -> Mark:
+        """A fact, decided or not. It belongs to its place in the program, so nothing else takes its record."""
+        with self._lock:
+            before = self._journal.before(key) if self._journal.has(key) else set()
+        entry = self._claim(key, b"")[1] if self._journal.has(key) else None
+        if entry is None:
+            return Mark(self, key)
+        if isinstance(entry, Record) and entry.kind == RAISED:
+            return Mark(self, key, decided=True, failed=self.error_of(entry), before=before)
+        return Mark(self, key, decided=True)
 
     def has_leftovers(self, path: str) -> bool:
         """Whether calls were recorded in a body that it has not made yet in this attempt."""
         with self._lock:
             return any(True for _ in self._journal.leftovers(path))
+
+    def unclaimed(self, scope: str) -> list[Key]:
+        """The calls recorded in a scope that it has not made yet in this attempt."""
+        with self._lock:
+            return self._journal.unclaimed(scope)
 
     def value(self, entry: Entry) -> Any:
         """The recorded result or answer."""
@@ -174,11 +178,17 @@ class Recorder:
         with self._lock:
             self._kept.append(entry)
 
-    def fact(self, key: Key, fingerprint: bytes, value: Any) -> None:
+    def fact(self, key: Key, value: Any) -> None:
         """Record something that was decided once."""
         if self._log is not None:
             data = self._encoded(value, key, f"the outcome of {key.name}()")
-            self._log.append(Record(RETURNED, *key, fingerprint, data, time.time()))
+            self._log.append(Record(RETURNED, *key, b"", data, time.time()))
+
+    def fault(self, key: Key, error: BaseException) -> None:
+        """Likewise, where it was decided by a failure."""
+        if self._log is not None:
+            data = self.serde.dumps(encode_exception(error), self.place(key))
+            self._log.append(Record(RAISED, *key, b"", data, time.time()))
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""
@@ -197,20 +207,44 @@ class Recorder:
 
 
 class Mark:
-    """Something that is decided once and recorded; made by `durably.engine.run.Run.mark`."""
+    """Something that is decided once and recorded; made by `durably.engine.run.Run.mark`.
 
-    __slots__ = ("_fingerprint", "_key", "_recorder", "recorded", "value")
+    Args:
+        recorder: records it.
+        key: what identifies it within the run.
+        decided: whether it was decided in an earlier attempt.
+        failed: the failure by which it was.
+        before: the calls recorded before that failure.
+    """
+
+    __slots__ = ("_recorder", "before", "decided", "failed", "key", "seen")
 
     def __init__(
-        self, recorder: Recorder, key: Key, fingerprint: bytes, recorded: bool = False, value: Any = None
+        self,
+        recorder: Recorder,
+        key: Key,
+        *,
+        decided: bool = False,
+        failed: BaseException | None = None,
+        before: set[Key] | None = None,
     ) -> None:
         self._recorder = recorder
-        self._key = key
-        self._fingerprint = fingerprint
-        self.recorded = recorded  # whether it was decided in an earlier attempt
-        self.value = value
+        self.key = key
+        self.decided = decided
+        self.failed = failed
+        self.before = before or set()
+        self.seen = True  # whoever it concerns is told at once
 
-    def record(self, value: Any) -> None:
+    def describe(self) -> str:
+        """Names it in errors."""
+        return f"{self.key.name}()"
+
+    def decide(self, value: Any) -> None:
         """Decide it."""
-        self.recorded, self.value = True, value
-        self._recorder.fact(self._key, self._fingerprint, value)
+        self.decided = True
+        self._recorder.fact(self.key, value)
+
+    def fail(self, error: BaseException) -> None:
+        """Decide it by a failure."""
+        self.decided, self.failed = True, error
+        self._recorder.fault(self.key, error)

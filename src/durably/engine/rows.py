@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
+from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow
-from ..errors import ConfigError, DecodeError, EncodeError
+from ..checkpoint.heads import Head, Outcome, head_of, outcome_of
+from ..errors import ConfigError, EncodeError
 from ..serde import Serializer, TypedSerializer, rebuild_exception
+from ..types import check_durability
 from .identity import run_place
+from .options import Options, merge_configs
 
 __all__ = ["END", "START", "Head", "Outcome", "checkpoint_of", "end_step", "head_of", "last_checkpoint", "outcome_of"]
 
@@ -23,59 +26,6 @@ END: Final = 1
 
 PLAIN: Final = TypedSerializer()
 """Circumstances stay readable on disk even where values are encrypted: they are what one searches by."""
-
-
-class Head(msgspec.Struct, array_like=True, frozen=True):
-    """The circumstances under which a run was started, as stored.
-
-    Args:
-        durability: when its results are to be on disk.
-        source: what made the run: ``input``, ``update`` or ``fork``.
-        step: the how-manieth checkpoint of its thread its start is, from -1.
-        extra: encoded tags, metadata and configurable values; empty where there are none.
-    """
-
-    durability: str = "async"
-    source: str = "input"
-    step: int = -1
-    extra: bytes = b""
-
-
-class Outcome(msgspec.Struct, array_like=True, frozen=True):
-    """How an attempt ended, as stored.
-
-    Args:
-        value: the encoded return value, None where it is the saved one or there is none.
-        error: the encoded error.
-        again: the calls to try again when the run is resumed.
-    """
-
-    value: bytes | None = None
-    error: bytes | None = None
-    again: tuple[tuple[str, str, int], ...] = ()
-
-
-encode_row = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(Head).decode
-_decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
-
-
-def head_of(run: RunRow) -> Head:
-    """The circumstances of a run."""
-    try:
-        return _decode_head(run.head)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"the stored head of run {run.run_id} cannot be read: {error}") from error
-
-
-def outcome_of(run: RunRow) -> Outcome:
-    """How a run's last attempt ended; empty where it has not."""
-    if run.outcome is None:
-        return Outcome()
-    try:
-        return _decode_outcome(run.outcome)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"the stored outcome of run {run.run_id} cannot be read: {error}") from error
 
 
 def returned_by(run: RunRow, serde: Serializer) -> Any:
@@ -133,6 +83,21 @@ def decode_extra(head: Head) -> dict[str, Any]:
     """What `encode_extra` kept."""
     extra: dict[str, Any] = PLAIN.loads(head.extra) if head.extra else {}
     return extra
+
+
+def merge_extra(old: bytes, new: bytes) -> bytes:
+    """Stored circumstances with others on top of them."""
+    if not old or not new:
+        return old or new
+    return PLAIN.dumps(merge_configs(PLAIN.loads(old), PLAIN.loads(new)))
+
+
+def as_started(options: Options, run: RunRow) -> Options:
+    """What a further attempt runs under: what its run was started with, under what this invocation gives."""
+    head = head_of(run)
+    config = merge_configs(decode_extra(head), options.config) if head.extra else options.config
+    durability = check_durability(head.durability) if options.inherits else options.durability
+    return replace(options, config=config, durability=durability)
 
 
 # Checkpoints.

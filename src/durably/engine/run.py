@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,10 +11,12 @@ from ..errors import GraphInterrupt, GraphRecursionError, NonDeterminismError, O
 from ..serde import Serializer
 from ..types import Interrupt
 from .call import Env, TaskFuture
+from .cutoff import Cutoff
+from .failures import FailedCall
 from .function import Function
-from .future import FINISHED
+from .future import CANCELLED, FINISHED
 from .identity import Key, call_id
-from .journal import ANSWERED, RAISED, Entry, Journal, Kept
+from .journal import ANSWERED, PATCH, RAISED, Entry, Journal, Kept
 from .loops import LoopHost
 from .queue import Limits
 from .recorder import Mark, Recorder
@@ -60,8 +64,8 @@ class Run:
         self.lock = self.scheduler.lock
         self.recorder = Recorder(run_id, journal, log, serde, self.lock)
         self.questions: dict[Key, Interrupt[Any]] = {}
-        self.failed: list[TaskFuture[Any]] = []  # calls that raised, in this attempt or in one that is replayed
-        self._patches: dict[str, bool] = {}
+        self.failed: list[FailedCall] = []  # what raised, in this attempt or in one that is replayed
+        self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
 
     @property
@@ -98,15 +102,18 @@ class Run:
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
         entry = self._claimed(scope, call)
+        if scope.cutoff is None or not scope.cutoff.holds(call, entry):
+            self._begin(scope, call, entry)
+        return call
+
+    def _begin(self, scope: Scope, call: TaskFuture[Any], entry: Entry | None) -> None:
         if entry is not None:
             self._replay(scope, call, entry)
-            return call
-        if scope.expired:
-            raise TimeoutError(f"{call.describe()} is not called: the time ran out here when the run was recorded")
+            return
+        parent = scope.body
         parent.made_new_calls = True
         parent.alive()
         self.scheduler.add(call, parent)
-        return call
 
     def _claimed(self, scope: Scope, call: TaskFuture[Any]) -> Entry | None:
         """The record of a call; a body that swallows the refusal of strict replay stops all the same."""
@@ -154,8 +161,10 @@ class Run:
         """Put a question, or return its recorded answer."""
         self._check_alive(scope)
         caller = Key(scope.path, QUESTION, scope.count(QUESTION))
-        key, entry, fingerprint = self.recorder.claim_fact(caller, (value,))
+        key, entry, fingerprint = self.recorder.claim_question(caller, value)
         if entry is not None and entry.kind == ANSWERED:
+            if scope.cutoff is not None:
+                scope.cutoff.take(key)
             return self.recorder.value(entry)
         if entry is None:
             scope.body.made_new_calls = True
@@ -166,26 +175,51 @@ class Run:
 
     # Facts that are recorded like calls.
 
-    def mark(self, scope: Scope, name: str, arguments: tuple[Any, ...]) -> Mark:
+    def mark(self, scope: Scope, name: str) -> Mark:
         """Something that is decided once, here, and then recorded."""
-        caller = Key(scope.path, name, scope.count(name))
-        key, entry, fingerprint = self.recorder.claim_fact(caller, arguments)
-        if entry is not None:
-            return Mark(self.recorder, key, fingerprint, True, self.recorder.value(entry))
-        scope.body.made_new_calls = True
-        return Mark(self.recorder, key, fingerprint)
+        self._check_alive(scope)
+        mark = self.recorder.mark(Key(scope.path, name, scope.count(name)))
+        if mark.failed is not None:
+            self.failed.append(mark)
+        if not mark.decided:
+            scope.body.made_new_calls = True
+        elif scope.cutoff is not None:
+            scope.cutoff.take(mark.key)
+        return mark
+
+    def fail(self, mark: Mark, error: BaseException) -> None:
+        """Decide it by a failure, which is tried again when it ends the attempt."""
+        mark.fail(error)
+        self.failed.append(mark)
+
+    @contextmanager
+    def cut_off(self, scope: Scope, mark: Mark) -> Iterator[Cutoff]:
+        """In this block only those calls have an outcome that had one before ``mark`` was recorded."""
+        outer = scope.cutoff
+        scope.cutoff = cutoff = Cutoff(mark.before, outer)
+        try:
+            yield cutoff
+        finally:
+            scope.cutoff = outer
+            for call, entry in cutoff.end():
+                if entry is None and call.cancelling:
+                    call.settle(CANCELLED)
+                else:
+                    call.release()
+                    self._begin(scope, call, entry)
 
     def is_patched(self, scope: Scope, name: str) -> bool:
-        """Whether this run comes to a changed place of the program for the first time, or did when it was new."""
-        if name not in self._patches:
-            path = scope.body.path
-            entry = self.recorder.claim_patch(name)
-            if entry is None and not self.recorder.has_leftovers(path):
-                self.recorder.patch(name)
-                self._patches[name] = True
-            else:
-                self._patches[name] = entry is not None
-        return self._patches[name]
+        """Whether a body comes to a changed place of the program for the first time, or did when it was new."""
+        self._check_alive(scope)
+        path = scope.body.path
+        known = self._patches.get((path, name))
+        if known is None:
+            mark = self.recorder.mark(Key(path, f"{PATCH}{name}", 0))
+            known = mark.decided or not self.recorder.has_leftovers(path)
+            known = self._patches.setdefault((path, name), known)
+            if known and not mark.decided:
+                mark.decide(True)
+        return known
 
     # Stopping.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .cutoff import Cutoff
 from .identity import branch_path
 
 if TYPE_CHECKING:
@@ -20,16 +21,18 @@ class Scope:
     Args:
         body: the call whose body this is, or is a branch of.
         path: names the scope within the run; None for the body itself, whose path is made when it is needed.
+        cutoff: holds the calls of a block that is known to have run out of time.
     """
 
-    __slots__ = ("_branches", "_counters", "_path", "body", "expired")
+    __slots__ = ("_branches", "_counters", "_named", "_path", "body", "cutoff")
 
-    def __init__(self, body: TaskFuture[Any], path: str | None = None) -> None:
+    def __init__(self, body: TaskFuture[Any], path: str | None = None, cutoff: Cutoff | None = None) -> None:
         self.body = body
         self._path = path
         self._branches = 0
+        self._named: dict[str, Scope] | None = None
         self._counters: dict[str, int] = {}
-        self.expired = False  # in a block that is known to have run out of time here: new calls are not made
+        self.cutoff = cutoff
 
     @property
     def path(self) -> str:
@@ -45,14 +48,23 @@ class Scope:
             self._counters[name] = n + 1
             return n
 
-    def branch(self, name: str | None = None) -> Scope:
-        """A new branch: numbered in the order of creation, or named."""
-        if name is not None:
-            return Scope(self.body, branch_path(self.path, name))
+    def branch(self) -> Scope:
+        """A new branch, numbered in the order of creation."""
         with self.body.run.lock:
             number = self._branches
             self._branches += 1
-        return Scope(self.body, branch_path(self.path, number))
+        return Scope(self.body, branch_path(self.path, number), self.cutoff)
+
+    def named(self, name: str) -> Scope:
+        """The branch of that name; the second time its count of calls goes on."""
+        with self.body.run.lock:
+            if self._named is None:
+                self._named = {}
+            branch = self._named.get(name)
+            if branch is None:
+                branch = self._named[name] = Scope(self.body, branch_path(self.path, name))
+        branch.cutoff = self.cutoff
+        return branch
 
     # What `durably.context.Place` promises.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from threading import Lock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-__all__ = ["TURN", "Acquire", "Do", "Pause", "Step", "Steps", "adrive", "drive"]
+__all__ = ["TURN", "Acquire", "Clock", "Do", "Pause", "Rest", "Step", "Steps", "adrive", "clock", "drive", "set_clock"]
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ async def adrive(steps: Steps[T]) -> T:
 
 
 class Pause:
-    """Let some seconds go by."""
+    """Let some seconds go by before looking again, whatever the clock in use."""
 
     __slots__ = ("seconds",)
 
@@ -76,6 +76,53 @@ class Pause:
     async def wait(self) -> None:
         """Let the loop run."""
         await asyncio.sleep(self.seconds)
+
+
+class Clock:
+    """How time goes by for workflows. Tests put another one in its place."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time go by on this thread."""
+        time.sleep(seconds)
+
+    async def sleep_on_loop(self, seconds: float) -> None:
+        """Let time go by on the running event loop."""
+        await asyncio.sleep(seconds)
+
+    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A run begins on this event loop, whose timers are its own."""
+
+
+_clock = Clock()
+
+
+def clock() -> Clock:
+    """The clock in use."""
+    return _clock
+
+
+def set_clock(clock: Clock) -> Clock:
+    """Put another clock in its place; returns the one that was there."""
+    global _clock
+    before, _clock = _clock, clock
+    return before
+
+
+class Rest:
+    """Let some seconds go by that belong to the workflow, such as those before a retry."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def block(self) -> None:
+        """Sleep by the clock in use."""
+        _clock.sleep(self.seconds)
+
+    async def wait(self) -> None:
+        """Let the loop run."""
+        await _clock.sleep_on_loop(self.seconds)
 
 
 class Turn:

@@ -1,15 +1,41 @@
-"""What one needs to test what stands on this library: for now, the suite that every checkpointer passes.
+"""What users need to test their own workflows, and the suite that every checkpointer passes.
 
->>> from durably.checkpoint.memory import InMemorySaver
->>> from durably.testing import CheckpointerConformance
->>> class TestMemory(CheckpointerConformance):
-...     def make(self):
-...         return InMemorySaver()
->>> TestMemory().test_a_stale_fence_appends_nothing()
+>>> from durably import entrypoint, task
+>>> from durably.testing import crash_everywhere, stub
+>>> @task
+... def ask_model(prompt: str) -> str:
+...     raise NotImplementedError("this costs money")
+>>> @entrypoint()
+... def summarise(texts: list[str]) -> list[str]:
+...     return [summary.result() for summary in [ask_model(text) for text in texts]]
+>>> with stub(ask_model, returning="short"):
+...     crash_everywhere(summarise, ["one", "two"]).result
+['short', 'short']
 """
 
 from __future__ import annotations
 
+from .clocks import VirtualClock, virtual_clock
 from .conformance import CheckpointerConformance
+from .crashes import Stop, Sweep, acrash_everywhere, crash_everywhere
+from .histories import Replay, aexport_history, areplay, export_history, import_history, replay
+from .stubs import Call, Stub, stub
 
-__all__ = ["CheckpointerConformance"]
+__all__ = [
+    "Call",
+    "CheckpointerConformance",
+    "Replay",
+    "Stop",
+    "Stub",
+    "Sweep",
+    "VirtualClock",
+    "acrash_everywhere",
+    "aexport_history",
+    "areplay",
+    "crash_everywhere",
+    "export_history",
+    "import_history",
+    "replay",
+    "stub",
+    "virtual_clock",
+]

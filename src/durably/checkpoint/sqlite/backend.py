@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ..._sqlite import Database, Schema
 from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
-from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Work
+from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
 
 __all__ = ["SqliteSaver"]
 
@@ -33,9 +33,10 @@ SCHEMA = Schema(
                 no integer primary key, run_id text not null unique, thread_no integer not null, workflow text not null,
                 status text not null, attempt integer not null, created_at real not null, updated_at real not null,
                 parent text not null, head blob not null, input blob not null, outcome blob, saved blob,
-                base_no integer not null, key text not null)""",
+                base_no integer not null, key text not null, saved_no integer not null, saved_base integer not null)""",
             "create index durably_run_thread on durably_run (thread_no, no)",
             "create unique index durably_run_key on durably_run (thread_no, key) where key <> ''",
+            "create index durably_run_resting on durably_run (status, no) where status not in ('running', 'done')",
             "create index durably_thread_held on durably_thread (owner) where owner <> ''",
             "create table durably_journal (key integer primary key, data blob not null)",
             """create table durably_owner (
@@ -49,19 +50,42 @@ OPEN = """
     from durably_thread t left join durably_run h on h.no = t.head_no left join durably_run r on r.no = t.run_no
     where t.thread_id = ?"""
 RUN = "select * from durably_run where no = ?"
+SAVED_BASES = """
+    with recursive bases (no) as (
+        select saved_base from durably_run where no = ?
+        union all select r.saved_base from durably_run r join bases b on r.no = b.no)
+    select r.* from bases b join durably_run r on r.no = b.no"""
+SAVE = "update durably_run set saved = ?, saved_base = ? where no = ?"
+DELETE_JOURNAL = "delete from durably_journal where key between ? and ?"
+DELETE_RUN = "delete from durably_run where no = ?"
+DELETE_THREAD = "delete from durably_thread where no = ?"
+THREAD_NOS = "select no, thread_id from durably_thread where no > ? order by no limit ?"
 FIND_RUN = "select * from durably_run where run_id = ?"
 FIND_KEY = "select * from durably_run where thread_no = ? and key = ? and key <> ''"
 RUNS = "select * from durably_run where thread_no = ? and no < ? order by no desc limit ?"
 HELD = """
     select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
     from durably_thread t join durably_run r on r.no = t.run_no where t.owner <> ''"""
+# The order of the tables is forced: the latest runs are mostly the current ones of their threads.
+THREADS = """
+    select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
+    from {} on t.no = r.thread_no and t.run_no = r.no
+    where {} and r.workflow = ? and r.updated_at >= ? and r.updated_at < ? and r.no < ? order by r.no desc limit ?"""
+BY_RUN = "durably_run r cross join durably_thread t"
+ANY_THREADS = THREADS.format(BY_RUN, "r.status <> ?")
+DONE_THREADS = THREADS.format(BY_RUN, "r.status = ?")
+RESTING_THREADS = THREADS.format(BY_RUN, "r.status = ? and r.status not in ('running', 'done')")
+RUNNING_THREADS = THREADS.format("durably_thread t cross join durably_run r", "r.status = ? and t.owner <> ''")
+THREADS_BY_STATUS = {"": ANY_THREADS, "done": DONE_THREADS, "running": RUNNING_THREADS}
 RECORDS = "select data from durably_journal where key > ? and key < ? order by key"
 PUT_THREAD = """
     insert into durably_thread (no, thread_id, fence, run_no, head_no, owner, since) values (nullif(?, 0), ?, ?, ?, ?, ?, ?)
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
     owner = excluded.owner, since = excluded.since"""
-INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-UPDATE_RUN = "update durably_run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ? where no = ?"
+INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPDATE_RUN = """
+    update durably_run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ?, saved_no = ?, saved_base = ?
+    where no = ?"""
 APPEND = """
     insert into durably_journal (key, data)
     select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
@@ -88,6 +112,23 @@ class _Statements:
     def run(self, run_no: int) -> RunRow | None:
         return self._one_run(RUN, (run_no,))
 
+    def saved_bases(self, run_no: int) -> list[RunRow]:
+        return [RunRow(*row) for row in self._execute(SAVED_BASES, (run_no,))]
+
+    def save(self, run_no: int, saved: bytes | None, saved_base: int) -> None:
+        self._execute(SAVE, (saved, saved_base, run_no))
+
+    def delete_runs(self, run_nos: Sequence[int]) -> None:
+        for run_no in run_nos:
+            self._execute(DELETE_JOURNAL, (run_no * CHUNKS_A_RUN, (run_no + 1) * CHUNKS_A_RUN - 1))
+            self._execute(DELETE_RUN, (run_no,))
+
+    def delete_thread(self, thread_no: int) -> None:
+        self._execute(DELETE_THREAD, (thread_no,))
+
+    def thread_nos(self, after: int, limit: int) -> list[tuple[int, str]]:
+        return self._execute(THREAD_NOS, (after, limit)).fetchall()
+
     def find_run(self, run_id: str) -> RunRow | None:
         return self._one_run(FIND_RUN, (run_id,))
 
@@ -99,6 +140,11 @@ class _Statements:
 
     def held(self) -> list[tuple[ThreadRow, RunRow]]:
         return [(ThreadRow(*row[:7]), RunRow(*row[7:])) for row in self._execute(HELD)]
+
+    def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
+        statement = THREADS_BY_STATUS.get(query.status, RESTING_THREADS)
+        bound = (query.status, query.workflow, query.since, query.until, before, limit)
+        return [(ThreadRow(*row[:7]), RunRow(*row[7:])) for row in self._execute(statement, bound)]
 
     def _one_run(self, statement: str, parameters: tuple[int | str, ...]) -> RunRow | None:
         row = self._execute(statement, parameters).fetchone()
@@ -116,7 +162,8 @@ class _Statements:
 
     def put_run(self, row: RunRow) -> RunRow:
         if row.no:
-            self._execute(UPDATE_RUN, (row.status, row.attempt, row.updated_at, row.outcome, row.saved, row.no))
+            saved = (row.saved, row.saved_no, row.saved_base)
+            self._execute(UPDATE_RUN, (row.status, row.attempt, row.updated_at, row.outcome, *saved, row.no))
             return row
         cursor = self._execute(INSERT_RUN, RUN_COLUMNS(row))
         return replace(row, no=cast(int, cursor.lastrowid))
@@ -208,6 +255,12 @@ class SqliteSaver(BaseCheckpointer):
             return super().append(chunks, durable=durable)
         with self._using(durable):
             return [self._database.run(APPEND, _appended(chunks[0])) == 1]
+
+    def reclaim(self) -> None:
+        """Shrink the file to what is in use."""
+        with self._database.lock:
+            self._database.rows("PRAGMA incremental_vacuum")
+            self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the connection, unless it was given."""

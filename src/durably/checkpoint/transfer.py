@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ..checkpoint.base import RunRow
 from ..serde import Serializer
-from .identity import record_place, run_place
-from .journal import ANSWERED, ASKED, RETURNED, Record
+from .heads import encode_row, outcome_of
+from .records import ANSWERED, ASKED, RETURNED, Record, record_place, run_place
+from .rows import RunRow
 
-__all__ = ["copied_input", "copied_records"]
+__all__ = ["copied_input", "copied_records", "copied_run"]
 
 
 def moved(data: bytes, old: bytes, new: bytes, serde: Serializer) -> bytes:
@@ -45,6 +45,39 @@ def copied_records(
         for record in kept
     ]
     return copies + [_with_value(record, value, new_id, serde) for record, value in replaced]
+
+
+def copied_run(run: RunRow, run_id: str, numbers: dict[int, int], names: dict[str, str], serde: Serializer) -> RunRow:
+    """A run for another thread.
+
+    Args:
+        run: the run.
+        run_id: the name of the copy.
+        numbers: of the runs copied before it, old to new.
+        names: likewise.
+        serde: turns values into bytes.
+    """
+
+    def value(data: bytes | None, what: str) -> bytes | None:
+        return None if data is None else moved(data, run_place(run.run_id, what), run_place(run_id, what), serde)
+
+    outcome = outcome_of(run)
+    parent, dash, end = run.parent.rpartition("-")
+    return msgspec.structs.replace(
+        run,
+        no=0,
+        run_id=run_id,
+        parent=f"{names[parent]}{dash}{end}" if parent in names else "",
+        input=copied_input(run, run_id, serde) if run.input else b"",
+        outcome=None
+        if run.outcome is None
+        else encode_row(
+            msgspec.structs.replace(outcome, value=value(outcome.value, "value"), error=value(outcome.error, "error"))
+        ),
+        saved=value(run.saved, "saved"),
+        base_no=numbers.get(run.base_no, 0),
+        saved_base=numbers.get(run.saved_base, 0),
+    )
 
 
 def _with_value(record: Record, value: Any, run_id: str, serde: Serializer) -> Record:

@@ -1,0 +1,1 @@
+"""What the essay example needs around its workflow: a model, prompts, the terminal, the command line."""

@@ -1,0 +1,128 @@
+"""What is stored of a run's calls: the records in the chunks of its journal, and where each value belongs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from os import urandom
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..errors import DecodeError
+
+__all__ = [
+    "ANSWERED",
+    "ASKED",
+    "FORGOTTEN",
+    "RAISED",
+    "RETURNED",
+    "Key",
+    "Record",
+    "decode_records",
+    "encode_records",
+    "escaped",
+    "new_run_id",
+    "record_place",
+    "run_place",
+]
+
+RETURNED: Final = 0
+RAISED: Final = 1
+ASKED: Final = 2
+ANSWERED: Final = 3
+FORGOTTEN: Final = 4
+
+
+class Key(NamedTuple):
+    """What identifies a call within its run; as a string, the scope of its body."""
+
+    scope: str
+    name: str
+    n: int
+
+    def __str__(self) -> str:
+        scope, name, n = self
+        return f"{scope}/{escaped(name)}.{n}" if scope else f"{escaped(name)}.{n}"
+
+
+def escaped(name: str) -> str:
+    """A name in which nothing looks like a part of a path."""
+    if "%" in name or "/" in name or "~" in name:
+        return name.replace("%", "%25").replace("/", "%2F").replace("~", "%7E")
+    return name
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is remembered of one call.
+
+    Args:
+        kind: `RETURNED`, `RAISED`, `ASKED` (an open question), `ANSWERED`, or `FORGOTTEN`: the call's failures so far do not
+            count, because it is tried again.
+        scope: with ``name`` and ``n`` the call's key.
+        name: the task's, the nested workflow's, or ``interrupt``.
+        n: the how-manieth call of that name in that scope.
+        fingerprint: stands for the arguments.
+        data: the encoded result, error, question or answer.
+        started: when its first attempt began, in seconds since the epoch.
+        seconds: how long it took, attempts and pauses included.
+        attempts: how many there were.
+        cached: whether the result came from a cache.
+    """
+
+    kind: int
+    scope: str
+    name: str
+    n: int
+    fingerprint: bytes
+    data: bytes
+    started: float = 0.0
+    seconds: float = 0.0
+    attempts: int = 1
+    cached: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What identifies the call."""
+        return Key(self.scope, self.name, self.n)
+
+
+encode_records = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(list[Record])
+
+
+def decode_records(chunks: Iterable[bytes]) -> list[Record]:
+    """The records of a journal that count, oldest first."""
+    try:
+        records = [record for chunk in chunks for record in _decoder.decode(chunk)]
+    except msgspec.MsgspecError as error:
+        raise DecodeError(
+            f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"
+        ) from error
+    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
+
+
+def _without_forgotten(records: list[Record]) -> list[Record]:
+    """Leave out the failures of calls that were recorded before those were tried again."""
+    kept, forgotten = list[Record](), set[Key]()
+    for record in reversed(records):
+        if record.kind == FORGOTTEN:
+            forgotten.add(record.key)
+        elif record.kind != RAISED or record.key not in forgotten:
+            kept.append(record)
+    return kept[::-1]
+
+
+def record_place(run_id: str, key: Key) -> bytes:
+    """Where the value of a call is stored, for an encrypting serializer to bind it to."""
+    return f"{run_id}\0{key.scope}\0{key.name}\0{key.n}".encode("utf-8", "surrogatepass")
+
+
+def run_place(run_id: str, what: str) -> bytes:
+    """Where one of a run's own values is stored, likewise: its input, what it returned, saved or raised."""
+    return f"{run_id}\0\0{what}\0".encode()
+
+
+def new_run_id() -> str:
+    """A new run's name: 32 hexadecimal digits that sort by time, the first fourteen being microseconds."""
+    return f"{time.time_ns() // 1000:014x}{urandom(9).hex()}"

@@ -1,0 +1,152 @@
+"""What a database keeps, and for how long: works over a `Transaction`, the same for every backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from ..errors import ConfigError
+from ..serde import Serializer
+from .records import decode_records, encode_records, new_run_id
+from .rows import Chunk, RunRow, ThreadRow, Transaction, Work
+from .saved import resolved
+from .transfer import copied_records, copied_run
+
+__all__ = ["copying", "cutoff", "deleting_runs", "deleting_thread", "pruning"]
+
+PAGE = 500
+OPEN = ("running", "asked", "failed", "stopped")
+
+
+def _all_runs(transaction: Transaction, thread_no: int) -> Iterator[RunRow]:
+    """The runs of a thread, latest first."""
+    before = 1 << 62
+    while page := transaction.runs(thread_no, before, PAGE):
+        yield from page
+        before = page[-1].no
+
+
+def cutoff(older_than: float | timedelta | datetime | None) -> float | None:
+    """A point in time, in seconds since the epoch.
+
+    Raises:
+        ConfigError: that is none.
+    """
+    if older_than is None:
+        return None
+    if isinstance(older_than, datetime):
+        return older_than.timestamp()
+    if isinstance(older_than, timedelta):
+        return time.time() - older_than.total_seconds()
+    if isinstance(older_than, (int, float)) and not isinstance(older_than, bool) and older_than >= 0:
+        return time.time() - older_than
+    raise ConfigError(f"older_than={older_than!r}: give a number of seconds, a timedelta or a datetime")
+
+
+def deleting_thread(thread_id: str) -> Work:
+    """Forget a thread with all its runs; whether there was one."""
+
+    def work(transaction: Transaction) -> bool:
+        thread = transaction.open(thread_id).thread
+        if thread is None:
+            return False
+        transaction.delete_runs([run.no for run in _all_runs(transaction, thread.no)])
+        transaction.delete_thread(thread.no)
+        return True
+
+    return work
+
+
+def pruning(thread_id: str, before: float | None, keep_last: int, serde: Serializer) -> Work:
+    """Forget runs of a thread that are over; how many.
+
+    The thread's current run stays, the run whose saved value is its ``previous``, and what either was based on.
+    """
+
+    def work(transaction: Transaction) -> int:
+        thread = transaction.open(thread_id).thread
+        if thread is None:
+            return 0
+        runs = list(_all_runs(transaction, thread.no))
+        kept = {run.no for run in runs[:keep_last]} | {thread.run_no, thread.head_no}
+        kept |= {run.no for run in runs if before is not None and run.updated_at >= before}
+        kept |= {run.base_no for run in runs if run.no in kept}
+        doomed = [run for run in runs if run.no not in kept]
+        _forget(transaction, [run for run in runs if run.no in kept], doomed, serde)
+        return len(doomed)
+
+    return work
+
+
+def _forget(transaction: Transaction, kept: Iterable[RunRow], doomed: list[RunRow], serde: Serializer) -> None:
+    """Delete runs; saved values that were stored as a difference to theirs are stored whole before."""
+    numbers = {run.no for run in doomed}
+    for run in kept:
+        if run.saved_base in numbers:
+            transaction.save(run.no, resolved(transaction, run, serde).saved, 0)
+    transaction.delete_runs(sorted(numbers))
+
+
+def deleting_runs(run_ids: list[str], serde: Serializer) -> Work:
+    """Forget runs by name, whatever they are to their threads; how many there were."""
+
+    def work(transaction: Transaction) -> int:
+        found = [run for run in map(transaction.find_run, run_ids) if run is not None]
+        for thread_no in {run.thread_no for run in found}:
+            runs = list(_all_runs(transaction, thread_no))
+            doomed = {run.no for run in found}
+            kept = [run for run in runs if run.no not in doomed]
+            _forget(transaction, kept, [run for run in runs if run.no in doomed], serde)
+            _mend(transaction, thread_no, kept)
+        return len(found)
+
+    return work
+
+
+def _mend(transaction: Transaction, thread_no: int, kept: list[RunRow]) -> None:
+    """Have a thread point to the latest of the runs that are left."""
+    names = [name for no, name in transaction.thread_nos(thread_no - 1, 1) if no == thread_no]
+    thread = transaction.open(names[0]).thread if names else None
+    if thread is not None:
+        left = {run.no for run in kept}
+        run_no = thread.run_no if thread.run_no in left else max(left, default=0)
+        head_no = thread.head_no
+        if head_no not in left:
+            head_no = max((run.no for run in kept if run.status == "done"), default=0)
+        transaction.put_thread(replace(thread, run_no=run_no, head_no=head_no))
+
+
+def copying(source: str, target: str, serde: Serializer) -> Work:
+    """Copy a thread with its history; how many runs it has.
+
+    Args:
+        source: the thread.
+        target: the name of the copy.
+        serde: turns values into bytes.
+    """
+
+    def work(transaction: Transaction) -> int:
+        thread = transaction.open(source).thread
+        if thread is None:
+            raise ConfigError(f"there is no thread {source!r} to copy")
+        if transaction.open(target).thread is not None:
+            raise ConfigError(f"there is a thread {target!r} already: delete it, or choose another name")
+        copy = transaction.put_thread(ThreadRow(0, target, fence=1))
+        numbers, names = dict[int, int](), dict[str, str]()
+        for run in reversed(list(_all_runs(transaction, thread.no))):
+            row = copied_run(run, new_run_id(), numbers, names, serde)
+            status = "stopped" if run.status == "running" else run.status
+            row = transaction.put_run(replace(row, thread_no=copy.no, status=status))
+            numbers[run.no], names[run.run_id] = row.no, row.run_id
+            records = decode_records(transaction.records(run.no))
+            if records:
+                copied = copied_records(run.run_id, row.run_id, records, (), serde)
+                transaction.append(Chunk(copy.no, copy.fence, row.no, encode_records(copied)))
+        run_no, head_no = numbers.get(thread.run_no, 0), numbers.get(thread.head_no, 0)
+        transaction.put_thread(replace(copy, run_no=run_no, head_no=head_no))
+        return len(numbers)
+
+    return work

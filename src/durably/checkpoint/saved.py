@@ -1,0 +1,174 @@
+"""Saved values as differences to earlier ones: a chat that grows by a line costs a line.
+
+Versions of a thread's saved value are numbered, and each is stored as a difference to one version before it, chosen so
+that every chain back to a whole value stays short. Order of the layers: difference, compression, encryption.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from ..serde import Serializer
+from ..serde.delta import base_of, is_delta, restore, shrink
+from .records import run_place
+from .rows import RunRow
+
+__all__ = ["Saved", "Stored", "bases_of", "load", "resolved", "stored_as", "whole"]
+
+
+class _Runs(Protocol):
+    """The part of a `Transaction` that is needed here."""
+
+    def saved_bases(self, run_no: int) -> list[RunRow]: ...
+
+
+class Saved:
+    """A run's saved value, and what the next version of it is to be stored as a difference to.
+
+    Args:
+        run: the run.
+        encoded: the value, encoded but not sealed.
+        next_base: a run's number and its encoded value.
+        serde: turns values into bytes and back.
+    """
+
+    __slots__ = ("_serde", "encoded", "next_base", "run")
+
+    def __init__(self, run: RunRow, encoded: bytes, next_base: tuple[int, bytes], serde: Serializer) -> None:
+        self.run = run
+        self.encoded = encoded
+        self.next_base = next_base
+        self._serde = serde
+
+    @classmethod
+    def of_chain(cls, chain: Sequence[RunRow], serde: Serializer) -> Saved:
+        """Put a value together from the run, its base, that one's base, and so on to one that is stored whole."""
+        newest, wanted = chain[0], _next_base(chain[0])
+        encoded, next_base = b"", None
+        for run in reversed(chain):
+            encoded = _restored(run, encoded, serde)
+            if run.saved_no == wanted:
+                next_base = (run.no, encoded)
+        return cls(newest, encoded, next_base or (newest.no, encoded), serde)
+
+    def value(self) -> Any:
+        """The value."""
+        decode: Any = getattr(self._serde, "decode", None)
+        if decode is not None:
+            return decode(self.encoded)
+        return self._serde.loads(self.encoded, run_place(self.run.run_id, "saved"))
+
+    def resolved(self) -> RunRow:
+        """The run with its saved value in whole."""
+        place = run_place(self.run.run_id, "saved")
+        return replace(self.run, saved=_seal(self._serde, self.encoded, place), saved_base=0)
+
+
+def _next_base(run: RunRow) -> int:
+    """The version that the one after this is stored as a difference to."""
+    base = base_of(run.saved_no)  # which counts from 0
+    return run.saved_no if base is None else base + 1
+
+
+def _restored(run: RunRow, base: bytes, serde: Serializer) -> bytes:
+    unseal: Any = getattr(serde, "unseal", None)
+    stored = run.saved or b""
+    if unseal is None:
+        return stored
+    return restore(unseal(stored, run_place(run.run_id, "saved")), base if run.saved_base else None)
+
+
+def _seal(serde: Serializer, data: bytes, place: bytes) -> bytes:
+    seal: Any = getattr(serde, "seal", None)
+    return data if seal is None else seal(data, place)
+
+
+def load(transaction: _Runs, run: RunRow, serde: Serializer) -> Saved | None:
+    """A run's saved value with what it is built upon; None where nothing is saved."""
+    if run.saved is None:
+        return None
+    latest = _recent.get(serde, run.run_id)
+    if latest is not None and _next_base(run) == run.saved_no:
+        return Saved(run, latest, (run.no, latest), serde)
+    return Saved.of_chain([run, *bases_of(transaction, run)], serde)
+
+
+def bases_of(transaction: _Runs, run: RunRow) -> tuple[RunRow, ...]:
+    """The runs that what a run saved is stored as a difference to, nearest first."""
+    return tuple(transaction.saved_bases(run.no)) if run.saved_base else ()
+
+
+def whole(run: RunRow, bases: Sequence[RunRow], serde: Serializer) -> RunRow:
+    """The run with its saved value in whole."""
+    return Saved.of_chain([run, *bases], serde).resolved() if run.saved_base else run
+
+
+def resolved(transaction: _Runs, run: RunRow, serde: Serializer) -> RunRow:
+    """The run with its saved value in whole, read in the same transaction."""
+    return whole(run, bases_of(transaction, run), serde)
+
+
+class _Recent:
+    """The encoded values that were saved last, so that a long chat is not put together anew at every turn."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._values: OrderedDict[tuple[int, str], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, serde: Serializer, run_id: str) -> bytes | None:
+        """The encoded value that a run saved under this serializer."""
+        with self._lock:
+            return self._values.get((id(serde), run_id))
+
+    def put(self, serde: Serializer, run_id: str, encoded: bytes) -> None:
+        """Remember a value; the oldest ones make room for it."""
+        with self._lock:
+            self._values[id(serde), run_id] = encoded
+            self._bytes += len(encoded)
+            while self._bytes > self._max_bytes:
+                _, oldest = self._values.popitem(last=False)
+                self._bytes -= len(oldest)
+
+
+_recent = _Recent(32 * 1024 * 1024)
+
+
+class Stored(NamedTuple):
+    """A saved value as a run's row holds it; see `RunRow`."""
+
+    saved: bytes
+    saved_no: int
+    saved_base: int
+
+
+def stored_as(value: Any, run_id: str, previous: Saved | None, serde: Serializer) -> Stored:
+    """How a value is stored that a run saves.
+
+    Args:
+        value: the value.
+        run_id: the run.
+        previous: what it was built upon, None where there is nothing.
+        serde: turns values into bytes.
+
+    Raises:
+        EncodeError: the value cannot be stored.
+    """
+    place = run_place(run_id, "saved")
+    version = 1 if previous is None else previous.run.saved_no + 1
+    encode: Any = getattr(serde, "encode", None)
+    if encode is None:  # a serializer that only goes the whole way
+        return Stored(serde.dumps(value, place), version, 0)
+    encoded = encode(value)
+    _recent.put(serde, run_id, encoded)
+    base_no, base = (0, None) if previous is None else previous.next_base
+    small = shrink(encoded, base)
+    if not is_delta(small):
+        base_no = 0
+    return Stored(_seal(serde, small, place), version, base_no)

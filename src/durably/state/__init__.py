@@ -1,0 +1,12 @@
+"""What a workflow can do with its threads beside running on them: look, change, go back, take over."""
+
+from .changing import Changing, StateUpdate
+from .forking import Forking
+from .reading import Reading
+from .recovery import Recovery
+
+__all__ = ["StateUpdate", "Threads"]
+
+
+class Threads(Reading, Changing, Forking, Recovery):
+    """The threads of a workflow. A base of `durably.workflow.Workflow`."""
