@@ -39,25 +39,27 @@ async def aconfirm(what: Any) -> Any:
     return interrupt(what)
 
 
-def parallel(saver: FaultySaver, ledger: Ledger, *, is_async: bool, unrelated: bool = True) -> Any:
-    """A workflow that asks two questions at once, beside a task that asks none."""
+def parallel(saver: FaultySaver, ledger: Ledger, *, is_async: bool) -> Any:
+    """A workflow that asks several questions at once, beside a task that asks none."""
+    if is_async:
+
+        @task(name="other")
+        async def aother(n: int) -> Any:
+            return ledger.note(n)
+
+        @entrypoint(checkpointer=saver, name="ask")
+        async def aask(parts: list[str]) -> Any:
+            return await asyncio.gather(*(aconfirm(part) for part in parts), aother(1))
+
+        return aask
 
     @task
     def other(n: int) -> Any:
         return ledger.note(n)
 
-    if is_async:
-
-        @entrypoint(checkpointer=saver, name="ask")
-        async def aask(parts: list[str]) -> Any:
-            calls = [aconfirm(part) for part in parts] + [other(1)] * unrelated
-            return await asyncio.gather(*calls)
-
-        return aask
-
     @entrypoint(checkpointer=saver)
     def ask(parts: list[str]) -> Any:
-        calls = [confirm(part) for part in parts] + [other(1)] * unrelated
+        calls = [*(confirm(part) for part in parts), other(1)]
         return [call.result() for call in calls]
 
     return ask
@@ -304,3 +306,26 @@ def test_queued_tasks_do_not_start_after_a_question(saver: FaultySaver, ledger: 
     assert ledger.take() == []
     assert workflow.invoke(Command(resume="B"), config) == ["A", "B", 1]
     assert ledger.take() == [1]
+
+
+def test_waiting_for_a_task_that_was_held_back_asks_too(saver: FaultySaver, ledger: Ledger) -> None:
+    """Neither does the body wait for ever, nor does it take the cancellation for a failure."""
+
+    @task
+    def other(n: int) -> Any:
+        return ledger.note(n)
+
+    @entrypoint(checkpointer=saver)
+    def ask(n: int) -> Any:
+        first, second = confirm("?"), other(1)
+        while not first.done():
+            pass
+        try:
+            return second.result(), first.result()
+        except Exception:
+            return "swallowed"
+
+    config = {"configurable": {"thread_id": "t"}, "max_concurrency": 1}
+    assert list(questions(ask.invoke(1, config))) == ["?"]
+    assert ledger.take() == []
+    assert ask.invoke(Command(resume="yes"), config) == (1, "yes")

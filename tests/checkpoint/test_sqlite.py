@@ -148,7 +148,7 @@ def test_the_file_of_another_program_is_refused_and_left_as_it_is(path: Path) ->
     other.commit()
     other.close()
     before = path.read_bytes()
-    with pytest.raises(ForeignDatabase, match="runs.db"):
+    with pytest.raises(ForeignDatabase, match=r"runs\.db"):
         SqliteSaver(path)
     assert path.read_bytes() == before
     assert [found.name for found in path.parent.iterdir()] == ["runs.db"]
@@ -165,7 +165,7 @@ def test_an_empty_file_is_taken(path: Path) -> None:
 )
 def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(ForeignDatabase, match="runs.db"):
+    with pytest.raises(ForeignDatabase, match=r"runs\.db"):
         SqliteSaver(path)
     assert path.read_bytes() == content
 

@@ -154,7 +154,7 @@ class TestOnThreads:
         def body() -> Any:
             future = slow()
             for ask in (future.result, future.exception):
-                with pytest.raises(TimeoutError, match="task 'slow' was not done after 0.01 seconds"):
+                with pytest.raises(TimeoutError, match=r"task 'slow' was not done after 0.01 seconds"):
                     ask(0.01)
             release.set()
             return future.result(LONG)

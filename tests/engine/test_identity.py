@@ -36,12 +36,16 @@ def scope_of(walk: list[tuple[str, str | int, int]]) -> str:
 
 
 @given(steps, steps)
-def test_different_walks_have_different_paths(first: list[tuple[str, str | int, int]], second: list[tuple[str, str | int, int]]) -> None:
+def test_different_walks_have_different_paths(
+    first: list[tuple[str, str | int, int]], second: list[tuple[str, str | int, int]]
+) -> None:
     assert (scope_of(first) == scope_of(second)) is (first == second)
 
 
 @given(steps, st.lists(st.one_of(names, numbers), max_size=4))
-def test_a_branch_belongs_to_the_body_it_was_started_in(walk: list[tuple[str, str | int, int]], branches: list[str | int]) -> None:
+def test_a_branch_belongs_to_the_body_it_was_started_in(
+    walk: list[tuple[str, str | int, int]], branches: list[str | int]
+) -> None:
     while walk and walk[-1][0] == "branch":
         walk = walk[:-1]
     body = scope = scope_of(walk)
@@ -51,7 +55,9 @@ def test_a_branch_belongs_to_the_body_it_was_started_in(walk: list[tuple[str, st
 
 
 @given(steps, steps)
-def test_in_body_is_the_prefix_of_the_walk(outer: list[tuple[str, str | int, int]], inner: list[tuple[str, str | int, int]]) -> None:
+def test_in_body_is_the_prefix_of_the_walk(
+    outer: list[tuple[str, str | int, int]], inner: list[tuple[str, str | int, int]]
+) -> None:
     while outer and outer[-1][0] == "branch":
         outer = outer[:-1]
     assert in_body(Key(scope_of(outer + inner), "name", 0), scope_of(outer))

@@ -63,7 +63,12 @@ class TestClaim:
 
     def test_the_first_of_several_that_moved(self) -> None:
         journal = Journal([record("~0", "f", n, b"a") for n in range(3)])
-        assert [claim(journal, "", "f", n, b"a") for n in range(4)] == [("~0", "f", 0), ("~0", "f", 1), ("~0", "f", 2), None]
+        assert [claim(journal, "", "f", n, b"a") for n in range(4)] == [
+            ("~0", "f", 0),
+            ("~0", "f", 1),
+            ("~0", "f", 2),
+            None,
+        ]
 
     def test_one_with_other_arguments_with_a_warning(self) -> None:
         journal = Journal([record("", "f", 0, b"a")])
@@ -72,7 +77,7 @@ class TestClaim:
 
     def test_strictly_other_arguments_are_refused(self) -> None:
         journal = Journal([record("", "f", 0, b"a")], strict=True)
-        with pytest.raises(NonDeterminismError, match="call f.0 is made with other arguments"):
+        with pytest.raises(NonDeterminismError, match=r"call f.0 is made with other arguments"):
             claim(journal, "", "f", 0, b"b")
 
     def test_strictly_a_new_call_is_refused_while_its_name_has_records(self) -> None:
@@ -103,14 +108,16 @@ class TestClaim:
     def test_leftovers_are_those_of_the_body_itself(self) -> None:
         journal = Journal([record("", "f", 0), record("~1", "g", 0), record("f.0", "h", 0)])
         assert {str(r.key) for r in journal.leftovers("")} == {"f.0", "~1/g.0"}
-        with pytest.warns(ReplayWarning, match=r"the workflow made new calls, but not the recorded ones: f.0, ~1/g.0\."):
+        with pytest.warns(
+            ReplayWarning, match=r"the workflow made new calls, but not the recorded ones: f.0, ~1/g.0\."
+        ):
             journal.report_leftovers("")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             journal.report_leftovers("g.0")
 
     def test_strictly_leftovers_are_refused(self) -> None:
-        with pytest.raises(NonDeterminismError, match="not the recorded ones: f.0"):
+        with pytest.raises(NonDeterminismError, match=r"not the recorded ones: f.0"):
             Journal([record("", "f", 0)], strict=True).report_leftovers("")
 
 
@@ -134,7 +141,7 @@ def test_the_same_program_claims_the_same_records_in_any_order(recorded: dict[Ke
     st.lists(st.tuples(keys, fingerprints), unique_by=lambda call: call[0]),
 )
 def test_a_changed_program(recorded: dict[Key, bytes], calls: list[tuple[Key, bytes]]) -> None:
-    """Whatever was recorded and whatever is called now: no result is used twice, lost to a call that fits it, or overwritten."""
+    """No result is used twice, lost to a call that fits it, or overwritten, whatever was recorded and is called now."""
     journal = Journal([record(*key, fingerprint) for key, fingerprint in recorded.items()])
     unclaimed = dict(recorded)
     used: set[Key] = set()
@@ -142,7 +149,11 @@ def test_a_changed_program(recorded: dict[Key, bytes], calls: list[tuple[Key, by
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             key, found = journal.claim(caller, fingerprint)
-        kin = {k for k, f in unclaimed.items() if (body_of(k.scope), k.name, f) == (body_of(caller.scope), caller.name, fingerprint)}
+        kin = {
+            k
+            for k, f in unclaimed.items()
+            if (body_of(k.scope), k.name, f) == (body_of(caller.scope), caller.name, fingerprint)
+        }
         assert key not in used, "no two calls of an attempt are recorded at one key"
         used.add(key)
         if found is None:

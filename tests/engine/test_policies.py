@@ -164,7 +164,9 @@ class TestRetry:
 
         assert run(sync_flow if colour == "sync" else async_flow) == ([0, 1, 2], 3)
         assert ran.count("workflow") == 3
-        assert sorted(set(ran)) == sorted(["workflow", *(f"{kind} {n}" for kind in ("leaf", "branch") for n in range(3))])
+        assert sorted(set(ran)) == sorted(
+            ["workflow", *(f"{kind} {n}" for kind in ("leaf", "branch") for n in range(3))]
+        )
         assert len(ran) == 9
 
     @both_ways
@@ -315,7 +317,10 @@ class HTTPError(Exception):
         (HTTPError(status_code="500"), True),
         *((kind(), False) for kind in (ValueError, TypeError, KeyError, IndexError, LookupError, AttributeError)),
         *((kind(), False) for kind in (NameError, SyntaxError, ImportError, AssertionError, ZeroDivisionError)),
-        *((kind(), False) for kind in (RuntimeError, RecursionError, StopIteration, FileNotFoundError, PermissionError)),
+        *(
+            (kind(), False)
+            for kind in (RuntimeError, RecursionError, StopIteration, FileNotFoundError, PermissionError)
+        ),
         (ConfigError("wrong"), False),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "x"), False),
     ],
@@ -340,7 +345,7 @@ class TestTimeout:
 
         @entrypoint()
         async def workflow(_: None) -> str:
-            with pytest.raises(NodeTimeoutError, match="task 'endless' took longer than 0.02 seconds"):
+            with pytest.raises(NodeTimeoutError, match=r"task 'endless' took longer than 0.02 seconds"):
                 await endless()
             return "went on"
 
@@ -426,7 +431,7 @@ class TestTimeout:
         async def workflow(_: None) -> None:
             await silent()
 
-        with pytest.raises(NodeTimeoutError, match="no sign of life for 0.02 seconds.*heartbeat"):
+        with pytest.raises(NodeTimeoutError, match=r"no sign of life for 0.02 seconds.*heartbeat"):
             run(workflow)
 
     @pytest.mark.parametrize("sign", ["heartbeat", "write", "call", "heartbeat of a child"])
@@ -487,7 +492,7 @@ class TestTimeout:
         async def workflow(_: None) -> None:
             await lively()
 
-        with pytest.raises(NodeTimeoutError, match="took longer than 0.05 seconds"):
+        with pytest.raises(NodeTimeoutError, match=r"took longer than 0.05 seconds"):
             run(workflow)
 
 

@@ -25,7 +25,10 @@ class Call:
         self.function = SimpleNamespace(is_async=self.is_async, is_passive=False)
 
 
-@given(st.lists(st.one_of(st.integers(1, 4), st.just("first"), st.just("claim"), st.just("cancel")), max_size=60), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.one_of(st.integers(1, 4), st.just("first"), st.just("claim"), st.just("cancel")), max_size=60),
+    st.randoms(use_true_random=False),
+)
 def test_the_deepest_first_and_then_in_order(script: list[Any], random: Any) -> None:
     queue, waiting = ReadyQueue(), list[Call]()
     for step in script:
@@ -55,7 +58,9 @@ def test_a_long_sequence_of_calls_leaves_nothing_behind() -> None:
     assert len(queue) == 0
 
 
-@pytest.mark.parametrize(("bodies", "threads", "limited"), [(None, None, False), (1, None, True), (None, 1, True), (2, 2, True)])
+@pytest.mark.parametrize(
+    ("bodies", "threads", "limited"), [(None, None, False), (1, None, True), (None, 1, True), (2, 2, True)]
+)
 def test_whether_there_is_a_limit(bodies: int | None, threads: int | None, limited: bool) -> None:
     assert bool(Limits(bodies, threads)) is limited
 

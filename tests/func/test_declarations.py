@@ -165,7 +165,7 @@ class TestWhatCanBeATask:
         assert workflow.invoke(1, thread_id="1") == 2
 
     def test_outside_a_run(self) -> None:
-        with pytest.raises(OutsideRunError, match="task 'add' was called outside a run.*@entrypoint"):
+        with pytest.raises(OutsideRunError, match=r"task 'add' was called outside a run.*@entrypoint"):
             task(add)(1)
         with pytest.raises(RuntimeError):
             task(aadd)(1)
@@ -185,7 +185,7 @@ class TestWhatCannot:
 
         for function in (numbers, anumbers, Numbers(), functools.partial(numbers)):
             for decorate in (task, entrypoint()):
-                with pytest.raises(GeneratorFunctionError, match="generator function.*Return a list") as raised:
+                with pytest.raises(GeneratorFunctionError, match=r"generator function.*Return a list") as raised:
                     decorate(function)  # type: ignore[operator]
                 assert isinstance(raised.value, NotImplementedError)
                 assert isinstance(raised.value, ValueError)
@@ -230,9 +230,9 @@ class TestWhatCannot:
     @pytest.mark.parametrize("timeout", [1, 1.5, TimeoutPolicy(run_timeout=1)], ids=repr)
     @pytest.mark.parametrize("function", [add, Adder(1), functools.partial(add)], ids=repr)
     def test_a_timeout_on_a_sync_function(self, timeout: Any, function: Any) -> None:
-        with pytest.raises(ValueError, match="sync function, which cannot be stopped safely.*`async def`"):
+        with pytest.raises(ValueError, match=r"sync function, which cannot be stopped safely.*`async def`"):
             task(timeout=timeout)(function)
-        with pytest.raises(ValueError, match="sync function, which cannot be stopped safely.*`async def`"):
+        with pytest.raises(ValueError, match=r"sync function, which cannot be stopped safely.*`async def`"):
             entrypoint(timeout=timeout)(function)
 
     @pytest.mark.parametrize("policy", ["retry", 3, [3], [RetryPolicy(), None]], ids=repr)
@@ -263,7 +263,7 @@ class TestWhatCannot:
 
     @pytest.mark.parametrize("count", [0, -1, 1.5, "2", True], ids=repr)
     def test_max_workers(self, count: Any) -> None:
-        with pytest.raises(DeclarationError, match="max_workers=.*at least 1, or None"):
+        with pytest.raises(DeclarationError, match=r"max_workers=.*at least 1, or None"):
             entrypoint(max_workers=count)
 
     def test_replay_and_on_busy(self) -> None:
@@ -273,9 +273,9 @@ class TestWhatCannot:
             entrypoint(on_busy="wait")
 
     def test_arguments_that_do_not_exist(self) -> None:
-        with pytest.raises(DeclarationError, match="task.. has no argument 'retries'"):
+        with pytest.raises(DeclarationError, match=r"task.. has no argument 'retries'"):
             task(retries=3)  # type: ignore[call-overload]
-        with pytest.raises(DeclarationError, match="entrypoint.. has no argument 'checkpoint'"):
+        with pytest.raises(DeclarationError, match=r"entrypoint.. has no argument 'checkpoint'"):
             entrypoint(checkpoint=None)
 
 

@@ -66,11 +66,15 @@ class TestByName:
 
     def test_entrypoints(self) -> None:
         @entrypoint(store=STORE)
-        def sync_flow(x: int, previous: Any, store: BaseStore, writer: StreamWriter, config: dict[str, Any], *, runtime: Runtime) -> Any:
+        def sync_flow(
+            x: int, previous: Any, store: BaseStore, writer: StreamWriter, config: dict[str, Any], *, runtime: Runtime
+        ) -> Any:
             return kinds({k: v for k, v in locals().items() if k != "x"})
 
         @entrypoint(store=STORE)
-        async def async_flow(x: int, previous: Any, store: BaseStore, writer: StreamWriter, config: dict[str, Any], *, runtime: Runtime) -> Any:
+        async def async_flow(
+            x: int, previous: Any, store: BaseStore, writer: StreamWriter, config: dict[str, Any], *, runtime: Runtime
+        ) -> Any:
             return kinds({k: v for k, v in locals().items() if k != "x"})
 
         assert sync_flow.invoke(1) == ALL
@@ -81,7 +85,7 @@ class TestByName:
         ("name", "annotation"),
         [
             ("store", BaseStore),
-            ("store", Optional[BaseStore]),
+            ("store", Optional[BaseStore]),  # noqa: UP045
             ("store", BaseStore | None),
             ("store", "BaseStore"),
             ("store", "BaseStore | None"),
@@ -94,7 +98,7 @@ class TestByName:
             ("config", dict),
             ("config", dict[str, Any]),
             ("config", Mapping[str, Any]),
-            ("config", Union[dict[str, Any], None]),
+            ("config", Union[dict[str, Any], None]),  # noqa: UP007
             ("config", "RunnableConfig"),
             ("config", "Optional[RunnableConfig]"),
             ("runtime", Runtime),
@@ -278,10 +282,10 @@ class TestPrevious:
         assert workflow.invoke(2, thread_id="1") == 1
 
     def test_a_default_that_compares_oddly(self) -> None:
-        np = pytest.importorskip("numpy")
+        zeros = pytest.importorskip("numpy").zeros(3)
 
         @entrypoint(checkpointer=InMemorySaver())
-        def workflow(x: int, *, previous: Any = np.zeros(3)) -> Any:
+        def workflow(x: int, *, previous: Any = zeros) -> Any:
             return float(previous.sum())
 
         assert workflow.invoke(1, thread_id="1") == 0.0

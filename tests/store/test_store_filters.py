@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durably.errors import ConfigError
+from durably.serde import EncryptedSerializer
 from durably.store.base import BaseStore
+from durably.store.memory import InMemoryStore
 from durably.store.filters import holds, parse
 from durably.store.project import project
 
@@ -331,3 +333,12 @@ def test_the_json_kind_of_any_value_is_json(value: dict[str, Any]) -> None:
     assert project(plain) == plain
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     json.dumps(plain, ensure_ascii=False).encode()
+
+
+def test_encrypted_values_cannot_be_filtered() -> None:
+    store = InMemoryStore(serde=EncryptedSerializer(keys=bytes(32)))
+    store.put(("users",), "ada", {"city": "Turin"})
+    assert store.get(("users",), "ada").value == {"city": "Turin"}  # type: ignore[union-attr]
+    assert [item.key for item in store.search(("users",))] == ["ada"]
+    with pytest.raises(ConfigError, match="encrypted"):
+        store.search(("users",), filter={"city": "Turin"})

@@ -208,7 +208,7 @@ def test_a_page_that_rots_is_reported(tmp_path: Path) -> None:
     content[4096 * 3 :] = b"\xff" * (len(content) - 4096 * 3)
     path.write_bytes(content)
 
-    with SqliteStore(path) as store, pytest.raises(ForeignDatabase, match="corrupt"):
+    with pytest.raises(ForeignDatabase, match="corrupt"), SqliteStore(path) as store:
         store.search(NS, limit=1000)
 
 

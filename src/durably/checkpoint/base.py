@@ -78,7 +78,9 @@ class BaseCheckpointer(ABC):
 
     def delete_thread(self, thread_id: str) -> bool:
         """Forget a thread with all its runs; whether there was one. A run under way can write nothing any more."""
-        return bool(self._write(deleting_thread(str(thread_id))))
+        deleted = bool(self._write(deleting_thread(str(thread_id))))
+        self.reclaim()
+        return deleted
 
     def prune(
         self,

@@ -12,7 +12,7 @@ from .decision import busy, nothing_open
 from .journal import FORGOTTEN, Record, decode_records
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Busy, Existing, NotAbandoned, Request
-from .rows import last_checkpoint
+from .rows import last_checkpoint, left_nothing
 from .travel import Travel, tried_again
 
 __all__ = ["admit"]
@@ -146,9 +146,10 @@ class _Admission(Travel):
     def _go_on(self) -> Admitted | Existing:
         """The next attempt of the thread's current run."""
         run, request = self.opened.run, self.request
-        if request.kind == "recover" and (run is None or run.status != "running"):
+        lost = run is not None and left_nothing(run)
+        if request.kind == "recover" and (run is None or run.status != "running" or lost):
             raise NotAbandoned(str(nothing_open(self, "recover")))
-        if run is not None and run.status in RESUMABLE:
+        if run is not None and run.status in RESUMABLE and not lost:
             return self._resume(run)
         if run is not None and run.status == "done" and request.kind == "answer" and is_by_id(request.answer):
             records = decode_records(self.transaction.records(run.no))

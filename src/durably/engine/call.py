@@ -16,7 +16,7 @@ from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
 from .deadline import Deadline
 from .function import Function, Injected, Policies
-from .future import CANCELLED, DONE, PENDING, SharedFuture
+from .future import CANCELLED, DONE, FINISHED, PENDING, SharedFuture
 from .identity import Key, body_path, call_id
 from .loops import InContext
 from .perform import perform
@@ -227,11 +227,11 @@ class TaskFuture(SharedFuture[R]):
             if self.asyncio_task is not None:
                 self.asyncio_task.cancel()
 
-    def withdraw(self) -> bool:
-        """Cancel the work if it has not begun."""
+    def withdraw(self, signal: BaseException | None = None) -> bool:
+        """End the work if it has not begun: with a signal for those who wait for it, or cancelled."""
         if not self.claim():
             return False
-        return self.settle(CANCELLED)
+        return self.settle(CANCELLED) if signal is None else self.settle(FINISHED, None, signal)
 
     def release(self) -> None:
         """Let anybody begin a call that was held."""

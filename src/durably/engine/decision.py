@@ -15,7 +15,7 @@ from .answers import answers_for
 from .journal import Record, decode_records, encode_records
 from .owner import Owner
 from .request import Admitted, Request
-from .rows import Head, end_step, parse_checkpoint
+from .rows import Head, end_step, left_nothing, parse_checkpoint
 
 __all__ = ["Decision", "busy", "nothing_open"]
 
@@ -137,7 +137,12 @@ def busy(decision: Decision) -> ThreadBusy:
 def nothing_open(decision: Decision, what: str = "resume") -> DurablyError:
     """What says that the thread has no run that could be gone on with."""
     run, where = decision.opened.run, f"thread {decision.request.thread_id!r}"
-    state = "has never run" if run is None else f"has nothing open: its last run {run.run_id} is {run.status}"
+    if run is None:
+        state = "has never run"
+    elif left_nothing(run):
+        state = f"has nothing open: its last run {run.run_id} was killed before its end, when durability 'exit' writes"
+    else:
+        state = f"has nothing open: its last run {run.run_id} is {run.status}"
     if decision.request.kind == "answer":
         return UnknownInterruptError(f"{where} {state}, so there is no question to answer. Start a run with an input.")
     return EmptyInputError(f"{where} {state}, so there is nothing to {what}. Start a run with an input.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..checkpoint.base import RunRow, Status, Transaction, Work
+from ..checkpoint.base import Opened, RunRow, Status, ThreadRow, Transaction, Work
 from ..checkpoint.saved import bases_of, whole
 from ..errors import ConfigError
 from ..serde import Serializer, rebuild_exception
@@ -116,31 +116,30 @@ def find_moment(thread_id: str, checkpoint_id: str | None) -> Work:
                 raise ConfigError(f"thread {thread_id!r} has no checkpoint {checkpoint_id!r}: it has never run")
             return None
         if checkpoint_id is None:
-            run, is_latest = opened.run, True
-            end = END if run.status == "done" else START
-        else:
-            run, end = _addressed(transaction, opened.thread.no, thread_id, checkpoint_id)
-            is_latest = run.no == opened.run.no and end == (run.status == "done")
-        before = transaction.run(opened.thread.head_no if is_latest else run.base_no)
-        return _moment(transaction, thread_id, run, end, is_latest, before)
+            return _moment(transaction, opened, opened.run, END if opened.run.status == "done" else START)
+        return _moment(transaction, opened, *_addressed(transaction, opened.thread, checkpoint_id))
 
     return work
 
 
-def _addressed(transaction: Transaction, thread_no: int, thread_id: str, checkpoint_id: str) -> tuple[RunRow, int]:
+def _addressed(transaction: Transaction, thread: ThreadRow, checkpoint_id: str) -> tuple[RunRow, int]:
     run_id, end = parse_checkpoint(checkpoint_id)
     run = transaction.find_run(run_id)
-    if run is None or run.thread_no != thread_no or (end and run.status != "done"):
-        raise ConfigError(f"thread {thread_id!r} has no checkpoint {checkpoint_id!r}")
+    if run is None or run.thread_no != thread.no or (end and run.status != "done"):
+        raise ConfigError(f"thread {thread.thread_id!r} has no checkpoint {checkpoint_id!r}")
     return run, end
 
 
-def _moment(
-    transaction: Transaction, thread_id: str, run: RunRow, end: int, is_latest: bool, before: RunRow | None
-) -> Moment:
-    records = () if end else tuple(decode_records(transaction.records(run.no)))
+def _moment(transaction: Transaction, opened: Opened, run: RunRow, end: int) -> Moment:
+    assert opened.thread is not None
+    is_latest = opened.run is not None and run.no == opened.run.no and end == (run.status == "done")
+    before = transaction.run(opened.thread.head_no if is_latest else run.base_no)
+    is_open = not end and run.status != "done"  # a run that is done has no open question
+    records = tuple(decode_records(transaction.records(run.no))) if is_open else ()
     before_bases = () if before is None else bases_of(transaction, before)
-    return Moment(thread_id, run, end, is_latest, before, records, bases_of(transaction, run), before_bases)
+    return Moment(
+        opened.thread.thread_id, run, end, is_latest, before, records, bases_of(transaction, run), before_bases
+    )
 
 
 def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
@@ -158,35 +157,21 @@ def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
     def page(below: int) -> Work:
         def work(transaction: Transaction) -> tuple[list[Moment], int]:
             opened = transaction.open(thread_id)
-            if opened.thread is None or opened.run is None:
+            if opened.thread is None:
                 return [], 0
-            runs = transaction.runs(
-                opened.thread.no, _start(transaction, opened.thread.no, thread_id, before, below), PAGE
-            )
+            first = (below, START)
+            if before is not None:
+                run, end = _addressed(transaction, opened.thread, before)
+                first = min(first, (run.no, end))
+            runs = transaction.runs(opened.thread.no, first[0] + 1, PAGE)
             moments = [
-                _moment(
-                    transaction, thread_id, run, end, _is_latest(run, end, opened.run), transaction.run(run.base_no)
-                )
-                for run in runs
-                for end in _ends(run)
-                if before is None or (run.run_id, end) < parse_checkpoint(before)
+                _moment(transaction, opened, run, end) for run in runs for end in _ends(run) if (run.no, end) < first
             ]
             return moments, runs[-1].no if len(runs) == PAGE else 0
 
         return work
 
     return page
-
-
-def _start(transaction: Transaction, thread_no: int, thread_id: str, before: str | None, below: int) -> int:
-    if before is None:
-        return below
-    run, _ = _addressed(transaction, thread_no, thread_id, before)
-    return min(below, run.no + 1)
-
-
-def _is_latest(run: RunRow, end: int, current: RunRow) -> bool:
-    return run.no == current.no and end == (run.status == "done")
 
 
 def _ends(run: RunRow) -> Iterator[int]:

@@ -126,10 +126,12 @@ def _plain_task(
 
 
 def _in_branch(context: Context, place: Any) -> Context:
+    branch = place.branch()
     try:
-        context.run(current.set, place.branch())
-    except RuntimeError:  # it is entered just now, so it is shared with whoever runs in it, and so is its scope
-        pass
+        context.run(current.set, branch)
+    except RuntimeError:  # it is entered just now: whoever runs in it keeps the scope
+        context = context.copy()
+        context.run(current.set, branch)
     return context
 
 

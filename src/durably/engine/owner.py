@@ -169,12 +169,16 @@ class Owner:
         """Whether somebody alive holds the thread."""
         if not thread.owner:
             return False
-        if thread.owner == self.name:
-            held = (thread.no, thread.fence)
-            with self._lock:
-                return held in self._attempts or held in self._taking.values()
+        here = next((owner for owner in list(_owners) if owner.name == thread.owner), None)
+        if here is not None:  # perhaps another checkpointer object of this process, on the same database
+            return here.holds(thread.no, thread.fence)
         row = transaction.owner(thread.owner)
         return row is not None and row.until > now and not is_proved_dead(row.host)
+
+    def holds(self, thread_no: int, fence: int) -> bool:
+        """Whether an attempt of this owner holds the thread, or is about to."""
+        with self._lock:
+            return (thread_no, fence) in self._attempts or (thread_no, fence) in self._taking.values()
 
 
 _owners: WeakSet[Owner] = WeakSet()

@@ -41,6 +41,14 @@ def saved_by(run: RunRow, serde: Serializer) -> Any:
     return None if run.saved is None else serde.loads(run.saved, run_place(run.run_id, "saved"))
 
 
+def left_nothing(run: RunRow) -> bool:
+    """Whether nothing of a run counts: it was to be written at its end, and its process died before.
+
+    To be asked of a run that nobody holds.
+    """
+    return run.status == "running" and run.attempt == 1 and head_of(run).durability == "exit"
+
+
 def raised_by(run: RunRow, serde: Serializer) -> BaseException | None:
     """What a run's last attempt raised, None if it did not."""
     error = outcome_of(run).error

@@ -149,11 +149,18 @@ class Run:
             if isinstance(error, GraphInterrupt):
                 if parent is not None:
                     parent.asked = True
+                    self._hold_back(parent, error)
             elif isinstance(error, Stop):
                 if parent is not None:
                     parent.stopped = True
             elif parent is not None:
                 self.failed.append(call)
+
+    def _hold_back(self, parent: TaskFuture[Any], signal: BaseException) -> None:
+        """After a question, what waits for a slot does not start: to whoever asks for it, it has asked, too."""
+        if self.scheduler.limited:
+            for call in self.scheduler.unfinished(parent):
+                call.withdraw(signal)
 
     # Questions.
 

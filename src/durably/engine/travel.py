@@ -37,7 +37,8 @@ class Travel(Decision):
         return self._fork(run, [], ())
 
     def _fork_at(self, run: RunRow, records: list[Record], fork: Fork) -> Admitted:
-        replaced = tuple((_latest(records, key), value) for key, value in fork.set)
+        # Whoever sets a result means it for this call whatever its arguments become.
+        replaced = tuple((replace(_latest(records, key), fingerprint=b""), value) for key, value in fork.set)
         before = fork.before or _first(records, {key for key, _ in fork.set})
         if before is None:
             again = set(map(id, tried_again(run, records)))

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..serde import EncryptedSerializer
 from .embed import Embedder, Texts
 from .filters import Predicate, parse
 from .names import checked_count, checked_key, checked_namespace, checked_prefix
@@ -90,7 +91,7 @@ def planned(op: Any, serde: Serializer, embedder: Embedder | None) -> Planned:
     if isinstance(op, GetOp):
         return Get(checked_namespace(op.namespace), checked_key(op.key), op.refresh_ttl)
     if isinstance(op, SearchOp):
-        return planned_search(op, searchable=embedder is not None)
+        return planned_search(op, serde, searchable=embedder is not None)
     if isinstance(op, PutOp):
         return planned_put(op, serde, embedder)
     if isinstance(op, ListNamespacesOp):
@@ -98,8 +99,13 @@ def planned(op: Any, serde: Serializer, embedder: Embedder | None) -> Planned:
     raise ConfigError(f"{op!r} is not an operation of a store; give GetOp, PutOp, SearchOp or ListNamespacesOp")
 
 
-def planned_search(op: SearchOp, *, searchable: bool) -> Find:
+def planned_search(op: SearchOp, serde: Serializer, *, searchable: bool) -> Find:
     """Check a search."""
+    if op.filter and isinstance(serde, EncryptedSerializer):
+        raise ConfigError(
+            "the store's values are encrypted, so it cannot be searched with a filter: "
+            "put what you search by into the namespace or the key"
+        )
     if op.query is not None and not isinstance(op.query, str):
         raise ConfigError(f"the query is {op.query!r}; give a text")
     query = op.query if searchable and op.query and op.query.strip() else None

@@ -258,9 +258,7 @@ class SqliteSaver(BaseCheckpointer):
 
     def reclaim(self) -> None:
         """Shrink the file to what is in use."""
-        with self._database.lock:
-            self._database.rows("PRAGMA incremental_vacuum")
-            self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.shrink()
 
     def close(self) -> None:
         """Close the connection, unless it was given."""

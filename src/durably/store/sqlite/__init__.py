@@ -30,9 +30,8 @@ class SqliteStore(ScanningStore):
             ``check_same_thread=False``, which stays yours to close.
         index: makes items searchable by meaning; without it, a query is left out.
         ttl: how long items live.
-        serde: turns values into bytes and back. An encrypting one keeps values secret; namespaces, keys and
-        the
-            vectors of an index are stored as they are.
+        serde: turns values into bytes and back. An encrypting one keeps values secret; namespaces, keys and the vectors
+            of an index are stored as they are, and there are no filters.
         timeout: how long to wait for another process's lock, in seconds.
         clock: returns the time in seconds since the epoch, the same for all who share the file.
 

@@ -1,0 +1,43 @@
+"""What the tests of threads share: a database of each kind, and both colours of every method."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durably import Workflow
+from durably.checkpoint.base import BaseCheckpointer
+from durably.checkpoint.memory import InMemorySaver
+from durably.checkpoint.sqlite import SqliteSaver
+
+Do = Callable[..., Any]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointer]:
+    """Empty storage."""
+    with InMemorySaver() if request.param == "memory" else SqliteSaver(tmp_path / "runs.db") as checkpointer:
+        yield checkpointer
+
+
+@pytest.fixture(params=["sync", "async"])
+def do(request: pytest.FixtureRequest) -> Do:
+    """Calls a method of a workflow, or its async twin; an iterator comes as a list."""
+    return do_blocking if request.param == "sync" else do_awaiting
+
+
+def do_blocking(workflow: Workflow[Any, Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    result = getattr(workflow, name)(*args, **kwargs)
+    return list(result) if isinstance(result, Iterator) else result
+
+
+def do_awaiting(workflow: Workflow[Any, Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    async def call() -> Any:
+        result = getattr(workflow, f"a{name}")(*args, **kwargs)
+        return [item async for item in result] if hasattr(result, "__aiter__") else await result
+
+    return asyncio.run(call())
