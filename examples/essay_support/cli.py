@@ -20,7 +20,7 @@ from .offline import SLOTS, OfflineModel
 from .text import ACCEPT, Essay, Request, same_topic
 from .view import About, View, open_view
 
-DONE, FAILED, USAGE, UNANSWERED, STOPPED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, UNANSWERED, STOPPED = 0, 1, 2, 0, 130
 
 KEY = "OPENAI_API_KEY"
 
@@ -32,7 +32,7 @@ examples:
   %(prog)s Bees --model llama3.2 --base-url http://localhost:11434/v1
 
 Kill it at any moment and run the same command again: it goes on where it was.
-exit status: 0 finished, 1 failed, 2 wrong usage, 3 the review is still open, 130 stopped by Ctrl-C
+exit status: 0 finished, or waiting for its review; 1 failed, 2 wrong usage, 130 stopped by Ctrl-C
 """
 
 

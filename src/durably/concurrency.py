@@ -302,7 +302,9 @@ class _Alarm:
         quiet = quiet + 1 if cutoff.complete and cutoff.taken == taken else 0
         lost = self._loop.time() - since > (self._seconds or 0)  # the program has changed: it does not make them all
         if quiet >= QUIET_LOOKS or (lost and not cutoff.complete):
+            cutoff.open()
             self._expire()
+            self._later(LOOK, lambda: self._scope.body.run.release(self._scope, cutoff))  # behind the cancellation
         else:
             self._later(LOOK, lambda: self._look(cutoff, since, cutoff.taken, quiet))
 

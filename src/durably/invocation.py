@@ -151,10 +151,13 @@ def nested_call(
         raise ConfigError(
             f"workflow {function.name!r} runs as a part of the run that calls it: answer its questions by resuming that run"
         )
-    return run.call(place, function, (input,), {}, _nested_env(env, function, settings, merged, how.get("context")))
+    return run.call(place, function, (input,), {}, _nested_env(place, function, settings, merged, how.get("context")))
 
 
-def _nested_env(env: Env, function: Function, settings: Settings, config: Config, context: Any) -> Env:
+def _nested_env(place: Scope, function: Function, settings: Settings, config: Config, context: Any) -> Env:
+    env, memory = place.body.env, place.body.run.memory
+    namespace = (*env.namespace, function.name)
+    path = "/".join(namespace) if settings.checkpointer is True else ""
     return replace(
         env,
         config=config,
@@ -162,8 +165,9 @@ def _nested_env(env: Env, function: Function, settings: Settings, config: Config
         store=settings.store or env.store,
         cache=settings.cache or env.cache,
         policies=settings.defaults,
-        previous=MISSING,
-        namespace=(*env.namespace, function.name),
+        previous=memory.get(path, MISSING),
+        namespace=namespace,
+        memory=path,
         journaled=env.journaled and settings.checkpointer is not False,
     )
 

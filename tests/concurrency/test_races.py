@@ -315,19 +315,24 @@ def test_branches_of_a_late_block_get_the_results_that_were_there(how: str) -> N
     assert ran == {**before, "after": 1}
 
 
-def test_a_call_that_ended_after_the_limit_is_not_seen_in_the_block_but_behind_it() -> None:
+@pytest.mark.parametrize("where", ["in", "before"])
+def test_a_call_that_ended_after_the_limit_is_late_on_replay(where: str) -> None:
     seen = []
 
     @entrypoint(checkpointer=InMemorySaver(), replay="strict")
     async def run(_: int) -> Any:
-        future = gated("a")
+        future = gated("a") if where == "before" else None
         try:
             async with durably.timeout(0.02):
-                seen.append(await asyncio.shield(future))
+                future = future or gated("a")
+                await asyncio.shield(future)
+                await work("never called")
+                seen.append("in time")
         except TimeoutError:
             seen.append("late")
         if "a" in gates:
             gates["a"].set()
+        assert future is not None
         return await future, interrupt("?")
 
     gates["a"] = threading.Event()

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from durably.errors import ConfigError
 from durably.serde import EncryptedSerializer
 from durably.store.base import BaseStore
-from durably.store.memory import InMemoryStore
 from durably.store.filters import holds, parse
+from durably.store.memory import InMemoryStore
 from durably.store.project import project
 
 NS = ("n",)

@@ -33,11 +33,13 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
         value: the encoded return value, None where it is the saved one or there is none.
         error: the encoded error.
         again: the calls to try again when the run is resumed.
+        memory: the encoded values that nested workflows save across the thread's runs, by their path.
     """
 
     value: bytes | None = None
     error: bytes | None = None
     again: tuple[tuple[str, str, int], ...] = ()
+    memory: dict[str, bytes] = {}
 
 
 encode_row = msgspec.msgpack.Encoder().encode

@@ -22,6 +22,7 @@ __all__ = [
     "decode_records",
     "encode_records",
     "escaped",
+    "memory_place",
     "new_run_id",
     "record_place",
     "run_place",
@@ -121,6 +122,11 @@ def record_place(run_id: str, key: Key) -> bytes:
 def run_place(run_id: str, what: str) -> bytes:
     """Where one of a run's own values is stored, likewise: its input, what it returned, saved or raised."""
     return f"{run_id}\0\0{what}\0".encode()
+
+
+def memory_place(run_id: str, path: str) -> bytes:
+    """Where what a nested workflow saves is stored, likewise."""
+    return run_place(run_id, f"memory\0{path}")
 
 
 def new_run_id() -> str:

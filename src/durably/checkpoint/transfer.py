@@ -8,10 +8,10 @@ import msgspec
 
 from ..serde import Serializer
 from .heads import encode_row, outcome_of
-from .records import ANSWERED, ASKED, RETURNED, Record, record_place, run_place
+from .records import ANSWERED, ASKED, RETURNED, Record, memory_place, record_place, run_place
 from .rows import RunRow
 
-__all__ = ["copied_input", "copied_records", "copied_run"]
+__all__ = ["copied_input", "copied_memory", "copied_records", "copied_run"]
 
 
 def moved(data: bytes, old: bytes, new: bytes, serde: Serializer) -> bytes:
@@ -72,12 +72,25 @@ def copied_run(run: RunRow, run_id: str, numbers: dict[int, int], names: dict[st
         outcome=None
         if run.outcome is None
         else encode_row(
-            msgspec.structs.replace(outcome, value=value(outcome.value, "value"), error=value(outcome.error, "error"))
+            msgspec.structs.replace(
+                outcome,
+                value=value(outcome.value, "value"),
+                error=value(outcome.error, "error"),
+                memory=copied_memory(run, run_id, serde),
+            )
         ),
         saved=value(run.saved, "saved"),
         base_no=numbers.get(run.base_no, 0),
         saved_base=numbers.get(run.saved_base, 0),
     )
+
+
+def copied_memory(run: RunRow, run_id: str, serde: Serializer) -> dict[str, bytes]:
+    """What nested workflows saved up to a run, for another run."""
+    return {
+        path: moved(data, memory_place(run.run_id, path), memory_place(run_id, path), serde)
+        for path, data in outcome_of(run).memory.items()
+    }
 
 
 def _with_value(record: Record, value: Any, run_id: str, serde: Serializer) -> Record:

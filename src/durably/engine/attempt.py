@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import CancelledError
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
+from ..checkpoint.heads import outcome_of
+from ..checkpoint.records import memory_place
 from ..checkpoint.saved import Saved, Stored, stored_as
 from ..errors import (
     DurablyError,
@@ -50,6 +53,7 @@ __all__ = ["Invocation", "attempt"]
 PLAIN = TypedSerializer()
 STOPPED = (GraphDrained, NodeCancelledError)
 """Somebody ended the attempt from outside; nothing is wrong with the run."""
+CANCELLED = (asyncio.CancelledError, CancelledError)
 logger = getLogger("durably")
 
 
@@ -117,9 +121,9 @@ def _performed(run: Run, invocation: Invocation, value: Any, env: Env) -> Steps[
     for call in run.failed:
         if not call.seen:
             logger.error("%s failed, and nobody asked for its result", call.describe(), exc_info=call.failed)
-    if root.cancelled():
-        raise asyncio.CancelledError
-    error = root.failed
+    error = asyncio.CancelledError() if root.cancelled() else root.failed
+    if isinstance(error, CANCELLED) and invocation.leash.reason is not None:
+        raise invocation.leash.reason
     if isinstance(error, GraphInterrupt):
         return Asked(tuple(run.questions.values()))
     if isinstance(error, Stop):
@@ -212,6 +216,7 @@ def _held(
         log=log,
         serde=checkpointer.serde,
         host=host,
+        memory=_memory(admitted.saved, checkpointer),
     )
     durable = options.durability == "sync"
     try:
@@ -265,10 +270,25 @@ def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, ch
     name = f"workflow {invocation.function.name!r}"
     value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
     stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")
-    if save is value:
-        return Ending("done", Outcome(), stored)
-    returned = _encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
-    return Ending("done", Outcome(returned), stored)
+    returned = None
+    if save is not value:
+        returned = _encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
+    memory = {
+        path: _encoded(checkpointer, saved, memory_place(run.run_id, path), f"what workflow {path!r} saves")
+        for path, saved in run.memory.items()
+    }
+    return Ending("done", Outcome(returned, memory=memory), stored)
+
+
+def _memory(saved: Saved | None, checkpointer: BaseCheckpointer) -> dict[str, Any]:
+    """What nested workflows saved up to the run that this one is based on."""
+    if saved is None:
+        return {}
+    run_id = saved.run.run_id
+    return {
+        path: checkpointer.serde.loads(data, memory_place(run_id, path))
+        for path, data in outcome_of(saved.run).memory.items()
+    }
 
 
 def _failed(error: BaseException, run: Run) -> Ending:

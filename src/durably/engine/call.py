@@ -55,6 +55,7 @@ class Env(msgspec.Struct, frozen=True):
         namespace: the calls of nested workflows that lead here, outermost first; empty for the run's own workflow.
         taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
         journaled: whether calls are recorded.
+        memory: under which path a nested workflow's saved value is kept across runs; empty where it is not.
         holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
         watch: told of every attempt of a call before it begins; for tests.
     """
@@ -68,6 +69,7 @@ class Env(msgspec.Struct, frozen=True):
     namespace: tuple[str, ...] = ()
     taps: tuple[tuple[Channel, int], ...] = ()
     journaled: bool = True
+    memory: str = ""
     holding: frozenset[tuple[int, str]] = frozenset()
     watch: Callable[[TaskFuture[Any]], None] | None = None
 
@@ -161,6 +163,11 @@ class TaskFuture(SharedFuture[R]):
     def path(self) -> str:
         """The scope of the body: empty for the run's own workflow."""
         return "" if self.parent is None else body_path(self.key)
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether it is a nested workflow that sees what it saved in the thread's earlier runs."""
+        return self.function.is_workflow and bool(self.env.memory) and self.parent is not None
 
     @property
     def id(self) -> str:

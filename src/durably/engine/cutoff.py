@@ -56,8 +56,13 @@ class Cutoff:
                 return True
         return self._outer is not None and self._outer.holds(call, entry)
 
-    def end(self) -> list[tuple[TaskFuture[Any], Entry | None]]:
-        """The block has ended; returns the calls that were held, each with its record if it has one."""
+    def open(self) -> None:
+        """The block has come to where its time ran out: calls made from now on were made after that the first time, too."""
+        with self._lock:
+            self._ended = True
+
+    def release(self) -> list[tuple[TaskFuture[Any], Entry | None]]:
+        """The block has been told; returns the calls that were held, each with its record if it has one."""
         with self._lock:
             self._ended = True
             held, self._held = self._held, []

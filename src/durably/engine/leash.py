@@ -13,21 +13,21 @@ __all__ = ["Leash"]
 class Leash:
     """Stops an attempt from outside: from another thread, or before it has begun."""
 
-    __slots__ = ("_reason", "_root")
+    __slots__ = ("_root", "reason")
 
     def __init__(self) -> None:
         self._root: TaskFuture[Any] | None = None
-        self._reason: BaseException | None = None
+        self.reason: BaseException | None = None  # why it was pulled, None as long as it was not
 
     def attach(self, root: TaskFuture[Any]) -> None:
         """The attempt begins."""
         self._root = root
-        if self._reason is not None:
-            root.run.stop(self._reason)
+        if self.reason is not None:
+            root.run.stop(self.reason)
 
     def stop(self, reason: BaseException) -> None:
         """Have the attempt end: at its next call, and what is async at once."""
-        self._reason = reason
+        self.reason = reason
         root = self._root
         if root is not None:
             root.run.stop(reason)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.heads import encode_row
+from ..checkpoint.transfer import copied_memory
 from ..errors import EmptyInputError, Superseded
 from ..serde import Serializer
 from .decision import Decision, busy, nothing_open
@@ -96,7 +97,7 @@ class _Update(Decision):
         row = replace(
             row,
             status="done",
-            outcome=encode_row(outcome),
+            outcome=encode_row(replace(outcome, memory=self._memory(base_no))),
             saved=saved,
             saved_no=1,
             head=encode_row(replace(head, step=max(-1, head.step - 1))),
@@ -108,6 +109,11 @@ class _Update(Decision):
         row = transaction.put_run(replace(row, thread_no=thread.no))
         transaction.put_thread(replace(thread, head_no=row.no, run_no=thread.run_no if stays_open else row.no))
         return row
+
+    def _memory(self, base_no: int) -> dict[str, bytes]:
+        """What nested workflows have saved stays as it was."""
+        base = self.transaction.run(base_no) if base_no else None
+        return {} if base is None else copied_memory(base, self.request.run_id, self.serde)
 
     def _place(self) -> tuple[str, int, bool]:
         """The checkpoint it comes after, the run it is based on, and whether that is how the thread stands now."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphBubbleUp, GraphInterrupt, Stop
 from . import caching
-from .function import FinalValue
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
 from .steps import Rest, Steps
@@ -29,9 +28,8 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     recorded = False
     try:
         value = yield from _cached_or_executed(call)
-        if call.parent is not None and isinstance(value, FinalValue):
-            value = value.value
-        recorded = run.recorder.result(call, value)
+        value, to_record = run.returned(call, value)
+        recorded = run.recorder.result(call, to_record)
     except CancelledError:
         state = CANCELLED
     except GraphBubbleUp as signal:

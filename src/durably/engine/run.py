@@ -13,7 +13,7 @@ from ..types import Interrupt
 from .call import Env, TaskFuture
 from .cutoff import Cutoff
 from .failures import FailedCall
-from .function import Function
+from .function import FinalValue, Function
 from .future import CANCELLED, FINISHED
 from .identity import Key, call_id
 from .journal import ANSWERED, PATCH, RAISED, Entry, Journal, Kept
@@ -45,6 +45,7 @@ class Run:
         log: takes the records of this attempt; None where nothing is stored.
         serde: turns values into bytes and back.
         host: the event loop on which async bodies run, None for the library's own.
+        memory: what nested workflows have saved in earlier runs, by their path.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Run:
         log: Log | None,
         serde: Serializer,
         host: LoopHost | None,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         self.run_id = run_id
         self.options = options
@@ -65,6 +67,7 @@ class Run:
         self.recorder = Recorder(run_id, journal, log, serde, self.lock)
         self.questions: dict[Key, Interrupt[Any]] = {}
         self.failed: list[FailedCall] = []  # what raised, in this attempt or in one that is replayed
+        self.memory: dict[str, Any] = memory or {}
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
 
@@ -133,7 +136,8 @@ class Run:
 
     def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
         if isinstance(entry, Kept) or entry.kind != RAISED:
-            call.settle(FINISHED, self.recorder.value(entry))
+            value = self.recorder.value(entry)
+            call.settle(FINISHED, self._unfolded(call, value) if call.keeps_memory else value)
             return
         error = self.recorder.error_of(entry)
         self.failed.append(call)
@@ -141,6 +145,19 @@ class Run:
         if isinstance(error, TaskFailed):  # whatever the workflow did on another exception is not the recorded path
             self.stop(error)
             self._check_alive(scope)
+
+    def returned(self, call: TaskFuture[Any], value: Any) -> tuple[Any, Any]:
+        """What the caller of a call gets, and what is recorded of it: a nested workflow may save something beside."""
+        if call.parent is None:
+            return value, value
+        value, save = (value.value, value.save) if isinstance(value, FinalValue) else (value, value)
+        if not call.keeps_memory:
+            return value, value
+        return self._unfolded(call, (value, save)), (value, save)
+
+    def _unfolded(self, call: TaskFuture[Any], recorded: tuple[Any, Any]) -> Any:
+        value, self.memory[call.env.memory] = recorded
+        return value
 
     def ended(self, call: TaskFuture[Any], error: BaseException | None) -> None:
         """A call has ended, and its outcome is recorded."""
@@ -208,12 +225,16 @@ class Run:
             yield cutoff
         finally:
             scope.cutoff = outer
-            for call, entry in cutoff.end():
-                if entry is None and call.cancelling:
-                    call.settle(CANCELLED)
-                else:
-                    call.release()
-                    self._begin(scope, call, entry)
+            self.release(scope, cutoff)
+
+    def release(self, scope: Scope, cutoff: Cutoff) -> None:
+        """Let the calls go on that were held in a block whose time has run out."""
+        for call, entry in cutoff.release():
+            if entry is None and call.cancelling:
+                call.settle(CANCELLED)
+            else:
+                call.release()
+                self._begin(scope, call, entry)
 
     def is_patched(self, scope: Scope, name: str) -> bool:
         """Whether a body comes to a changed place of the program for the first time, or did when it was new."""

@@ -30,6 +30,9 @@ MAX_THREADS: Final = 512
 STUCK: Final = 0.05
 """Seconds without any progress after which more threads are started all the same: those there are may wait for them."""
 
+BEYOND: Final = 32
+"""So many are then started at a time: those that work on what the others wait for soon set these free."""
+
 IDLE_SECONDS: Final = 10.0
 
 
@@ -84,7 +87,7 @@ class Pool:
                     self._last_growth = (now, cpu, finished)
                 return 0
         self._last_growth = (now, cpu, finished)
-        return min(wanted, self._threads)
+        return min(wanted, self._threads if self._threads < MAX_THREADS else BEYOND)
 
     def _start(self, job: Callable[[], None]) -> None:
         threading.Thread(target=self._work, args=(job,), name="durably-worker", daemon=True).start()

@@ -1,0 +1,172 @@
+"""A workflow for tests with several processes, and the program that runs it in one of them.
+
+``python worker.py METHOD OPTIONS``, the options being JSON, prints the outcome as JSON in one line. What the tasks do
+they append to a ledger: a file that every process writes at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from durably import Command, Workflow, entrypoint, interrupt, task
+from durably.checkpoint.sqlite import SqliteSaver
+from durably.engine import attempt
+from durably.engine.owner import Owner
+
+LONG = 60.0
+
+
+def note(ledger: Path, line: str) -> None:
+    """Append a line, whole, whoever else appends."""
+    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{line}\n".encode())
+    os.close(file)
+
+
+def lines(ledger: Path, *words: str) -> list[str]:
+    """What was noted so far, of lines that begin with one of these words."""
+    noted = ledger.read_text().splitlines() if ledger.exists() else []
+    return [line for line in noted if line.startswith(words or ("begin", "end"))]
+
+
+def wait_for(condition: Any) -> None:
+    """Wait until it holds; that takes long only where a test fails."""
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.002)
+
+
+def build(saver: Any, ledger: Path, on_busy: Any = "reject", colour: str = "sync") -> Workflow[Any, Any]:
+    """A workflow whose input is a list of names; a name with a gate, ``name@file``, waits until the file is there."""
+
+    @task(name="work")
+    def work(name: str) -> str:
+        word, _, gate = name.partition("@")
+        note(ledger, f"begin {word}")
+        if gate:
+            wait_for(Path(gate).exists)
+        note(ledger, f"end {word}")
+        return word
+
+    @task(name="work")
+    async def awork(name: str) -> str:
+        word, _, gate = name.partition("@")
+        note(ledger, f"begin {word}")
+        while gate and not Path(gate).exists():
+            await asyncio.sleep(0.002)
+        note(ledger, f"end {word}")
+        return word
+
+    @entrypoint(checkpointer=saver, on_busy=on_busy, name="flow")
+    def flow(names: list[str], *, previous: list[str] | None = None) -> list[str]:
+        done = (interrupt(name) if name.startswith("?") else work(name).result() for name in names)
+        return [*(previous or ()), *done]
+
+    @entrypoint(checkpointer=saver, on_busy=on_busy, name="flow")
+    async def aflow(names: list[str], *, previous: list[str] | None = None) -> list[str]:
+        done = [interrupt(name) if name.startswith("?") else await awork(name) for name in names]
+        return [*(previous or ()), *done]
+
+    return flow if colour == "sync" else aflow
+
+
+def announce(ledger: Path, patch: Any = setattr) -> None:
+    """From now on note who joins a run and who waits for a thread, so that a test can know."""
+    join, queue = attempt.result_of, Owner.queue
+
+    def joins(*args: Any) -> Any:
+        note(ledger, "joins")
+        return join(*args)
+
+    def waits(owner: Owner, thread_id: str, request: str) -> None:
+        note(ledger, f"waits {request}")
+        queue(owner, thread_id, request)
+
+    patch(attempt, "result_of", joins)
+    patch(Owner, "queue", waits)
+
+
+def outcome_of(call: Any) -> dict[str, Any]:
+    """What a call returned or raised, as JSON can say it."""
+    try:
+        value = call()
+    except BaseException as error:
+        return {"error": type(error).__name__, "text": str(error)}
+    if isinstance(value, dict) and "__interrupt__" in value:
+        return {"asked": {question.value: question.id for question in value["__interrupt__"]}}
+    return {"value": value}
+
+
+class Job:
+    """One call of the workflow in another process."""
+
+    def __init__(self, method: str, options: dict[str, Any]) -> None:
+        command = [sys.executable, __file__, method, json.dumps(options)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.communicate()
+
+    def outcome(self) -> dict[str, Any]:
+        """Wait for its end."""
+        output, _ = self.process.communicate(timeout=LONG)
+        found: dict[str, Any] = json.loads(output)
+        return found
+
+
+class LocalJob:
+    """One call of the workflow in another thread of this process."""
+
+    def __init__(self, workflow: Workflow[Any, Any], method: str, options: dict[str, Any]) -> None:
+        self._outcome: list[dict[str, Any]] = []
+        self._thread = threading.Thread(
+            target=lambda: self._outcome.append(outcome_of(lambda: call(workflow, method, options)))
+        )
+        self._thread.start()
+
+    def outcome(self) -> dict[str, Any]:
+        """Wait for its end."""
+        self._thread.join(LONG)
+        return self._outcome[0]
+
+
+def call(workflow: Workflow[Any, Any], method: str, options: dict[str, Any]) -> Any:
+    """Call a method as the options say."""
+    thread = {} if method == "recover" else {"thread_id": options.get("thread", "t")}
+    given: list[Any] = [] if method in ("recover", "cancel") else [options.get("input")]
+    if "resume" in options:
+        given = [Command(resume=options["resume"])]
+    how = {**thread, **options.get("how", {})}
+    if options.get("colour") == "async":
+        return asyncio.run(getattr(workflow, f"a{method}")(*given, **how))
+    return getattr(workflow, method)(*given, **how)
+
+
+def main() -> None:
+    method, options = sys.argv[1], json.loads(sys.argv[2])
+    announce(Path(options["ledger"]))
+    with SqliteSaver(options["database"]) as saver:
+        workflow = build(
+            saver, Path(options["ledger"]), options.get("on_busy", "reject"), options.get("colour", "sync")
+        )
+        sys.stdout.write(json.dumps(outcome_of(lambda: call(workflow, method, options)), default=repr) + "\n")
+
+
+if __name__ == "__main__":
+    main()
