@@ -177,7 +177,8 @@ class Database:
         )
         try:
             refuse_foreign(connection.cursor(), self.name)  # before anything is written to it
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; others stay as they are
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):  # elsewhere this would write to the file
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             use_wal(connection, self.timeout)
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         except BaseException:

@@ -11,7 +11,8 @@ The tree, with the built-in types that each error also is::
     │   │   └── EmptyInputError         ``invoke(None)`` with nothing to resume
     │   ├── OutsideRunError             a call made where no run is under way (RuntimeError)
     │   ├── BlockingError               a blocking wait inside a running event loop (RuntimeError)
-    │   └── InvalidUpdateError          an update that cannot be applied (ValueError)
+    │   ├── InvalidUpdateError          an update that cannot be applied (ValueError)
+    │   └── InvalidAnswerError          an answer that does not fit its question's schema (ValueError)
     ├── ThreadError                     the thread is not in the state the request needs
     │   ├── ThreadBusy                  another run holds the thread (RuntimeError)
     │   ├── WorkflowMismatch            the run belongs to another workflow (ValueError)
@@ -68,6 +69,7 @@ __all__ = [
     "GraphDrained",
     "GraphInterrupt",
     "GraphRecursionError",
+    "InvalidAnswerError",
     "InvalidUpdateError",
     "NewerSchema",
     "NodeCancelledError",
@@ -127,6 +129,10 @@ class BlockingError(UsageError, RuntimeError):
 
 class InvalidUpdateError(UsageError, ValueError):
     """An update cannot be applied."""
+
+
+class InvalidAnswerError(UsageError, ValueError):
+    """An answer does not fit the ``response_schema`` of its question, which stays open."""
 
 
 class ThreadError(DurablyError):

@@ -35,6 +35,9 @@ __all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", 
 
 Config = Mapping[str, Any]
 
+HOW = frozenset(("thread_id", "context", "durability", "control", "idempotency_key"))
+"""The keywords by which an invocation says how to run."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What `@entrypoint` was given, beside the function.
@@ -96,6 +99,11 @@ def invocation_of(
     Raises:
         ConfigError: an argument is wrong.
     """
+    unknown = sorted(how.keys() - HOW)
+    if unknown:
+        raise ConfigError(
+            f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(HOW))}"
+        )
     merged = merge_configs(settings.config, config)
     options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, **how)
     if settings.storage is not None and options.thread_id is None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, overload
 
 from .context import here
 from .errors import ConfigError, DeclarationError
@@ -58,7 +58,7 @@ class Interrupt(Generic[T]):
     Args:
         value: what was asked.
         id: names the question; stable across attempts, so ``Command(resume={id: answer})`` answers it.
-        response_schema: what an answer must look like, if the question said so.
+        response_schema: the JSON schema that an answer must fit, None where any will do.
     """
 
     value: T
@@ -86,6 +86,14 @@ class Command:
     goto: Any = ()
 
 
+@overload
+def interrupt(value: Any, response_schema: type[T]) -> T: ...
+
+
+@overload
+def interrupt(value: Any, response_schema: Any = None) -> Any: ...
+
+
 def interrupt(value: Any, response_schema: Any = None) -> Any:
     """Ask a question: stop the run, hand ``value`` out, and return the answer once there is one.
 
@@ -95,14 +103,17 @@ def interrupt(value: Any, response_schema: Any = None) -> Any:
 
     Args:
         value: what to ask; anything that can be stored.
-        response_schema: what an answer must look like; carried by the `Interrupt`.
+        response_schema: what an answer must look like: a type, a pydantic model, or a JSON schema as a dict. It is stored
+            with the question as a JSON schema, and an answer that does not fit is refused with an `InvalidAnswerError`,
+            whichever process gives it; the question stays open.
 
     Returns:
-        The answer.
+        The answer; with a type or a model as ``response_schema``, as a value of that type.
 
     Raises:
         GraphInterrupt: to stop the body, a `BaseException`: let it pass.
         OutsideRunError: where no run is under way.
+        ConfigError: no answer can be checked against ``response_schema``.
 
     >>> from durably.checkpoint.memory import InMemorySaver
     >>> from durably.func import entrypoint

@@ -262,7 +262,8 @@ def carrying(how: str) -> Any:
 
     if how == "in_context":
         return lambda f: in_thread(durably.in_context(f))
-    return lambda f: in_thread(lambda context=contextvars.copy_context(): context.run(f))
+    context = contextvars.copy_context()
+    return lambda f: in_thread(lambda: context.run(f))
 
 
 @pytest.mark.parametrize("how", ["in_context", "copy_context"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worker import Shop
 
 from durably import Workflow
 from durably.checkpoint.base import BaseCheckpointer
@@ -41,3 +42,11 @@ def do_awaiting(workflow: Workflow[Any, Any], name: str, *args: Any, **kwargs: A
         return [item async for item in result] if hasattr(result, "__aiter__") else await result
 
     return asyncio.run(call())
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """A database and a ledger that several processes share."""
+    shop = Shop(tmp_path)
+    yield shop
+    shop.saver.close()

@@ -258,7 +258,7 @@ class TestIdempotentStarts:
     def test_the_same_key_gives_the_same_run(self, place: Place) -> None:
         key = {"how": {"idempotency_key": "order-1"}}
         jobs = [place.start(input=[f"held@{place.gate}"], **key) for _ in range(4)]
-        wait_for(lambda: len(lines(place.ledger, "joins")) == 3 and lines(place.ledger))
+        wait_for(lambda: len(set(lines(place.ledger, "keyed"))) == 3 and lines(place.ledger))
         place.open()
         assert [job.outcome() for job in jobs] == [{"value": ["held"]}] * 4
         assert place.start(input=["other"], **key).outcome() == {"value": ["held"]}

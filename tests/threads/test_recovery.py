@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from worker import Job, build, lines, wait_for
+from worker import Shop, lines, wait_for
 
 from durably import Runtime, entrypoint, get_config, task
-from durably.checkpoint.base import BaseCheckpointer, Transaction
-from durably.checkpoint.sqlite import SqliteSaver
+from durably.checkpoint.base import BaseCheckpointer, OwnerRow, Transaction
 from durably.engine import owner as owners
-from durably.engine.commit import Committer
-from durably.engine.owner import Owner, host_identity, is_proved_dead
+from durably.engine.owner import host_identity, is_proved_dead
 from durably.errors import ConfigError, EmptyInputError, ThreadBusy
-
-
-class Shop:
-    """A database and a ledger that several processes share."""
-
-    def __init__(self, folder: Path) -> None:
-        self.database, self.ledger, self.folder = folder / "runs.db", folder / "ledger", folder
-        self.saver = SqliteSaver(self.database)
-        self.flow = build(self.saver, self.ledger)
-
-    def start(self, method: str = "invoke", **options: Any) -> Job:
-        return Job(method, {**options, "database": str(self.database), "ledger": str(self.ledger)})
-
-    def killed(self, thread: str, *before: str, **how: Any) -> None:
-        """A run that was killed in its last task."""
-        job = self.start(input=[*before, f"{thread}@{self.folder / 'gate'}"], thread=thread, how=how)
-        wait_for(lambda: f"begin {thread}" in lines(self.ledger))
-        job.kill()
-
-    def open(self) -> None:
-        (self.folder / "gate").touch()
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
-    yield shop
-    shop.saver.close()
 
 
 class TestAfterAKill:
@@ -86,6 +55,17 @@ class TestAfterAKill:
         assert do(shop.flow, "invoke", ["something else"], thread_id="a", idempotency_key="order") == ["first", "a"]
         assert len(shop.flow.runs("a")) == 1
 
+    def test_whoever_waits_for_the_run_of_its_key_takes_it_over(self, shop: Shop) -> None:
+        job = {"input": [f"a@{shop.folder / 'gate'}"], "thread": "a", "how": {"idempotency_key": "order"}}
+        first = shop.start(**job)
+        wait_for(lambda: "begin a" in lines(shop.ledger))
+        second = shop.start(**job)
+        wait_for(lambda: lines(shop.ledger, "keyed"))
+        first.kill()
+        shop.open()
+        assert second.outcome() == {"value": ["a"]}
+        assert [run.attempts for run in shop.flow.runs("a")] == [2]
+
     def test_a_new_input_leaves_it_behind(self, shop: Shop, do: Any) -> None:
         shop.killed("a", "first")
         assert do(shop.flow, "invoke", ["new"], thread_id="a") == ["new"]
@@ -97,7 +77,9 @@ class TestAfterAKill:
         shop.open()
         assert do(shop.flow, "recover") == {}
         assert shop.flow.runs("a")[0].calls() == []
-        assert do(shop.flow, "invoke", None, thread_id="a") == ["first", "a"]
+        with pytest.raises(EmptyInputError, match="exit"):
+            do(shop.flow, "invoke", None, thread_id="a")
+        assert do(shop.flow, "invoke", ["new"], thread_id="a") == ["new"]
 
     def test_a_run_in_durability_sync_stays_so(self, shop: Shop, do: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         shop.killed("a", "first", durability="sync")
@@ -137,13 +119,19 @@ class TestAfterAKill:
         assert shop.flow.get_state(thread_id="q").next == ("flow",)
 
 
-def crash(saver: BaseCheckpointer, workflow: Any, given: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> None:
-    """Run a workflow whose process goes down before it can write the end; another process opens the database."""
-    with monkeypatch.context() as patch:
+def crash(saver: BaseCheckpointer, workflow: Any, given: Any, *, host: str, until: float, **how: Any) -> None:
+    """Run a workflow in a process with this identity and lease, which goes down before it can write the end."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("durably.engine.attempt._settle", lambda *args, **kwargs: iter(()))
         with pytest.raises(KeyboardInterrupt):
             workflow.invoke(given, **how)
-    saver.committer = None
+
+    def rename(transaction: Transaction) -> None:
+        for thread, _ in transaction.held():
+            transaction.put_thread(replace(thread, owner="of another process"))
+        transaction.put_owner(OwnerRow("of another process", host, until))
+
+    saver.transact([rename])
 
 
 FAR = 2.0**40
@@ -162,23 +150,15 @@ class TestOwners:
 
         return flow
 
-    def crash(self, saver: BaseCheckpointer, flow: Any, host: str, until: float, patch: pytest.MonkeyPatch) -> None:
+    def crash(self, saver: BaseCheckpointer, flow: Any, host: str) -> None:
         """A run whose owner looks like this."""
-        owner = Owner.of(Committer.of(saver))
-        crash(saver, flow, 5, patch, thread_id="a")
+        crash(saver, flow, 5, host=host, until=FAR, thread_id="a")
         self.die = False
-
-        def work(transaction: Transaction) -> None:
-            row = transaction.owner(owner.name)
-            assert row is not None
-            transaction.put_owner(replace(row, host=host, until=until))
-
-        saver.transact([work])
 
     def test_on_another_host_are_waited_for_until_their_lease_ends(
         self, saver: BaseCheckpointer, flow: Any, do: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.crash(saver, flow, "other-boot:pid:[1]|77|12345", FAR, monkeypatch)
+        self.crash(saver, flow, "other-boot:pid:[1]|77|12345")
         assert do(flow, "recover") == {}
         with pytest.raises(ThreadBusy):
             do(flow, "invoke", None, thread_id="a")
@@ -186,16 +166,14 @@ class TestOwners:
         assert do(flow, "recover") == {"a": 5}
 
     def test_on_this_host_whose_process_is_gone_are_not_waited_for(
-        self, saver: BaseCheckpointer, flow: Any, do: Any, monkeypatch: pytest.MonkeyPatch
+        self, saver: BaseCheckpointer, flow: Any, do: Any
     ) -> None:
         machine, pid, _ = host_identity().split("|")
-        self.crash(saver, flow, f"{machine}|{pid}|1", FAR, monkeypatch)  # another process had this number then
+        self.crash(saver, flow, f"{machine}|{pid}|1")  # another process had this number then
         assert do(flow, "recover") == {"a": 5}
 
-    def test_on_this_host_whose_process_lives_are_waited_for(
-        self, saver: BaseCheckpointer, flow: Any, do: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.crash(saver, flow, host_identity(), FAR, monkeypatch)
+    def test_on_this_host_whose_process_lives_are_waited_for(self, saver: BaseCheckpointer, flow: Any, do: Any) -> None:
+        self.crash(saver, flow, host_identity())
         assert do(flow, "recover") == {}
 
     def test_of_an_unknown_machine_are_never_proved_dead(self) -> None:
@@ -219,15 +197,8 @@ class TestContexts:
 
         for thread in "ab":
             config = {"configurable": {"thread_id": thread}, "tags": ["nightly"]}
-            with pytest.MonkeyPatch.context() as patch:
-                crash(saver, flow, thread.upper(), patch, config=config, context={"user": "ada"})
+            crash(saver, flow, thread.upper(), host="||", until=0.0, config=config, context={"user": "ada"})
         self.die = False
-
-        def forget(transaction: Transaction) -> None:
-            for thread, _ in transaction.held():
-                transaction.put_owner(replace(transaction.owner(thread.owner), until=0.0))  # type: ignore[type-var]
-
-        saver.transact([forget])
         return flow
 
     @pytest.mark.parametrize(

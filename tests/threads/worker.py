@@ -13,12 +13,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from durably import Command, Workflow, entrypoint, interrupt, task
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine import attempt
+from durably.engine.admission import _Admission
 from durably.engine.owner import Owner
 
 LONG = 60.0
@@ -81,7 +84,7 @@ def build(saver: Any, ledger: Path, on_busy: Any = "reject", colour: str = "sync
 
 def announce(ledger: Path, patch: Any = setattr) -> None:
     """From now on note who joins a run and who waits for a thread, so that a test can know."""
-    join, queue = attempt.result_of, Owner.queue
+    join, queue, look_up = attempt.result_of, Owner.queue, _Admission._started_before
 
     def joins(*args: Any) -> Any:
         note(ledger, "joins")
@@ -91,7 +94,13 @@ def announce(ledger: Path, patch: Any = setattr) -> None:
         note(ledger, f"waits {request}")
         queue(owner, thread_id, request)
 
+    def looks_up(admission: _Admission, is_held: bool) -> Any:
+        if is_held and admission.request.key:
+            note(ledger, f"keyed {admission.request.run_id}")
+        return look_up(admission, is_held)
+
     patch(attempt, "result_of", joins)
+    patch(_Admission, "_started_before", looks_up)
     patch(Owner, "queue", waits)
 
 
@@ -130,6 +139,29 @@ class Job:
         return found
 
 
+class Shop:
+    """A database and a ledger that several processes share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database, self.ledger, self.folder = folder / "runs.db", folder / "ledger", folder
+        self.saver = SqliteSaver(self.database)
+        self.flow = build(self.saver, self.ledger)
+
+    def start(self, method: str = "invoke", **options: Any) -> Job:
+        return Job(method, {**options, "database": str(self.database), "ledger": str(self.ledger)})
+
+    def killed(self, thread: str, *before: str, **how: Any) -> None:
+        """A run that was killed in its last task."""
+        job = self.start(input=[*before, f"{thread}@{self.folder / 'gate'}"], thread=thread, how=how)
+        wait_for(lambda: f"begin {thread}" in lines(self.ledger))
+        if how.get("durability") != "exit":  # what is not on disk yet when the process is killed runs again
+            wait_for(lambda: len(self.flow.runs(thread)[0].calls()) == len(before))
+        job.kill()
+
+    def open(self) -> None:
+        (self.folder / "gate").touch()
+
+
 class LocalJob:
     """One call of the workflow in another thread of this process."""
 
@@ -158,6 +190,12 @@ def call(workflow: Workflow[Any, Any], method: str, options: dict[str, Any]) -> 
     return getattr(workflow, method)(*given, **how)
 
 
+def fire(workflow: Workflow[Any, Any], jobs: list[tuple[str, str]]) -> list[Any]:
+    """Many runs, four at a time."""
+    with ThreadPoolExecutor(4) as executor:
+        return list(executor.map(lambda job: workflow.invoke([job[1], f"{job[1]}'"], thread_id=job[0]), jobs))
+
+
 def main() -> None:
     method, options = sys.argv[1], json.loads(sys.argv[2])
     announce(Path(options["ledger"]))
@@ -165,7 +203,12 @@ def main() -> None:
         workflow = build(
             saver, Path(options["ledger"]), options.get("on_busy", "reject"), options.get("colour", "sync")
         )
-        sys.stdout.write(json.dumps(outcome_of(lambda: call(workflow, method, options)), default=repr) + "\n")
+        if "start" in options:  # so that several processes begin at once
+            wait_for(Path(options["start"]).exists)
+        what = (
+            partial(fire, workflow, options["jobs"]) if method == "fire" else partial(call, workflow, method, options)
+        )
+        sys.stdout.write(json.dumps(outcome_of(what), default=repr) + "\n")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         seconds: how long it took, attempts and pauses included.
         attempts: how many there were.
         cached: whether the result came from a cache.
+        schema: of a question, the encoded JSON schema of its answers; empty where any will do.
     """
 
     kind: int
@@ -81,6 +82,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     seconds: float = 0.0
     attempts: int = 1
     cached: bool = False
+    schema: bytes = b""
 
     @property
     def key(self) -> Key:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ..errors import ConfigError
 from ..serde import Serializer
 from .records import decode_records, encode_records, new_run_id
-from .rows import Chunk, RunRow, ThreadRow, Transaction, Work
+from .rows import Chunk, RunRow, Transaction, Work, new_thread
 from .saved import resolved
 from .transfer import copied_records, copied_run
 
@@ -134,7 +134,7 @@ def copying(source: str, target: str, serde: Serializer) -> Work:
             raise ConfigError(f"there is no thread {source!r} to copy")
         if transaction.open(target).thread is not None:
             raise ConfigError(f"there is a thread {target!r} already: delete it, or choose another name")
-        copy = transaction.put_thread(ThreadRow(0, target, fence=1))
+        copy = transaction.put_thread(new_thread(target))
         numbers, names = dict[int, int](), dict[str, str]()
         for run in reversed(list(_all_runs(transaction, thread.no))):
             row = copied_run(run, new_run_id(), numbers, names, serde)

@@ -8,6 +8,7 @@ as functions of a `Transaction`; so a backend is a handful of statements, and al
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -24,6 +25,7 @@ __all__ = [
     "ThreadRow",
     "Transaction",
     "Work",
+    "new_thread",
 ]
 
 Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"]
@@ -54,6 +56,15 @@ class ThreadRow(msgspec.Struct, frozen=True):
     head_no: int = 0
     owner: str = ""
     since: float = 0.0
+
+
+def new_thread(thread_id: str) -> ThreadRow:
+    """A thread that has never been written.
+
+    Its fences begin with the time in microseconds: a backend may give it the number of a thread that was deleted, and an
+    attempt that is still under way there must not find its own fence again.
+    """
+    return ThreadRow(0, thread_id, fence=time.time_ns() // 1000)
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -194,7 +205,11 @@ class Transaction(Protocol):
         ...
 
     def put_run(self, row: RunRow) -> RunRow:
-        """Insert or replace a run; returns it with its number."""
+        """Insert a run, or replace how it stands; returns it with its number.
+
+        What was asked for never changes: of a run that is there, ``status``, ``attempt``, ``updated_at``, ``outcome`` and
+        the fields about the saved value are replaced.
+        """
         ...
 
     def save(self, run_no: int, saved: bytes | None, saved_base: int) -> None:

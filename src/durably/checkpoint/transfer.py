@@ -37,14 +37,17 @@ def copied_records(
         replaced: those that get another result.
         serde: turns values into bytes.
     """
-    copies = [
-        msgspec.structs.replace(
-            record,
-            data=moved(record.data, record_place(old_id, record.key), record_place(new_id, record.key), serde),
-        )
-        for record in kept
+    copies = [_moved_record(record, old_id, new_id, serde) for record in kept]
+    return copies + [
+        _with_value(_moved_record(record, old_id, new_id, serde), value, new_id, serde) for record, value in replaced
     ]
-    return copies + [_with_value(record, value, new_id, serde) for record, value in replaced]
+
+
+def _moved_record(record: Record, old_id: str, new_id: str, serde: Serializer) -> Record:
+    old, new = record_place(old_id, record.key), record_place(new_id, record.key)
+    data = moved(record.data, old, new, serde)
+    schema = moved(record.schema, old, new, serde) if record.schema else b""
+    return msgspec.structs.replace(record, data=data, schema=schema)
 
 
 def copied_run(run: RunRow, run_id: str, numbers: dict[int, int], names: dict[str, str], serde: Serializer) -> RunRow:

@@ -44,8 +44,8 @@ class _Admission(Travel):
             return self._come_again()
         return self._begin("")
 
-    def _started_before(self, is_held: bool) -> Admitted | Existing | None:
-        """The run that was started under the same idempotency key; one whose process is gone goes on."""
+    def _started_before(self, is_held: bool) -> Admitted | Existing | Busy | None:
+        """The run that was started under the same idempotency key, at its end; one whose process dies is gone on with."""
         key = self.request.key
         if not key:
             return None
@@ -58,9 +58,9 @@ class _Admission(Travel):
         if run is None:
             return None
         self.check_workflow(run)
-        if run.status == "running" and self.is_current(run) and not is_held:
-            return self._resume(run)
-        return Existing(run)
+        if run.status != "running" or not self.is_current(run):
+            return Existing(run)
+        return Busy(admit(self.request, self.owner, self.serde)) if is_held else self._resume(run)
 
     # While the thread is held.
 

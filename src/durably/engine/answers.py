@@ -14,8 +14,9 @@ from ..errors import AlreadyAnswered, AmbiguousAnswerError, UnknownInterruptErro
 from ..serde import Serializer
 from .identity import call_id, record_place
 from .journal import ANSWERED, Record, questions
+from .schemas import check
 
-__all__ = ["answers_for", "is_by_id"]
+__all__ = ["answers_for", "check_answer", "is_by_id"]
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -32,6 +33,7 @@ def answers_for(answer: Any, run: RunRow, records: list[Record], serde: Serializ
         UnknownInterruptError: there is no such question, or none at all.
         AmbiguousAnswerError: a plain answer, and several questions.
         AlreadyAnswered: the question has a different answer.
+        InvalidAnswerError: an answer does not fit its question's schema.
     """
     asked = {call_id(run.run_id, key): record for key, record in questions(records).items()}
     answered = {call_id(run.run_id, record.key): record for record in records if record.kind == ANSWERED}
@@ -64,7 +66,19 @@ def _what_is_open(asked: Mapping[str, Record]) -> str:
     return f"Open are: {', '.join(listed)}"
 
 
+def check_answer(question: Record, answer: Any, run: RunRow, serde: Serializer) -> None:
+    """See that an answer fits its question's schema, if that has one.
+
+    Raises:
+        InvalidAnswerError: it does not.
+    """
+    if question.schema:
+        schema = serde.loads(question.schema, record_place(run.run_id, question.key))
+        check(answer, schema, call_id(run.run_id, question.key))
+
+
 def _answered(question: Record, answer: Any, run: RunRow, serde: Serializer) -> Record:
+    check_answer(question, answer, run, serde)
     data = serde.dumps(answer, record_place(run.run_id, question.key))
     return msgspec.structs.replace(question, kind=ANSWERED, data=data, started=time.time())
 

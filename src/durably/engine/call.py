@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
 
 from ..context import current
 from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
 from .deadline import Deadline
+from .env import Env
 from .function import Function, Injected, Policies
 from .future import CANCELLED, DONE, FINISHED, PENDING, SharedFuture
 from .identity import Key, body_path, call_id
@@ -26,10 +25,7 @@ from .steps import adrive, drive
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ..cache.base import BaseCache
-    from ..store.base import BaseStore
     from .run import Run
-    from .stream import Channel
 
 __all__ = ["Env", "TaskFuture"]
 
@@ -40,43 +36,6 @@ NOTHING: AbstractContextManager[None] = nullcontext()
 
 INLINE_DEPTH = 30
 """How many bodies may run inside one another on one thread's stack before the next one gets a thread of its own."""
-
-
-class Env(msgspec.Struct, frozen=True):
-    """What a workflow gives to its own body and to the tasks called in it.
-
-    Args:
-        config: as the user sees it.
-        context: what the caller passed as ``context=``.
-        store: long-term memory.
-        cache: results shared across runs.
-        policies: the defaults of the tasks.
-        previous: what the thread's last run saved, `MISSING` on its first.
-        namespace: the calls of nested workflows that lead here, outermost first; empty for the run's own workflow.
-        taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
-        journaled: whether calls are recorded.
-        memory: under which path a nested workflow's saved value is kept across runs; empty where it is not.
-        holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
-        watch: told of every attempt of a call before it begins; for tests.
-    """
-
-    config: Mapping[str, Any]
-    context: Any
-    store: BaseStore | None
-    cache: BaseCache | None
-    policies: Policies
-    previous: Any = MISSING
-    namespace: tuple[str, ...] = ()
-    taps: tuple[tuple[Channel, int], ...] = ()
-    journaled: bool = True
-    memory: str = ""
-    holding: frozenset[tuple[int, str]] = frozenset()
-    watch: Callable[[TaskFuture[Any]], None] | None = None
-
-    def emit(self, mode: str, chunk: Any) -> None:
-        """Hand a chunk to whoever listens."""
-        for channel, depth in self.taps:
-            channel.put(mode, self.namespace[depth:], chunk)
 
 
 class TaskFuture(SharedFuture[R]):
@@ -233,6 +192,8 @@ class TaskFuture(SharedFuture[R]):
             self.cancelling = True
             if self.asyncio_task is not None:
                 self.asyncio_task.cancel()
+                if not self.attempt:  # asyncio does not even begin a task that is cancelled before its first step
+                    self.settle(CANCELLED)
 
     def withdraw(self, signal: BaseException | None = None) -> bool:
         """End the work if it has not begun: with a signal for those who wait for it, or cancelled."""
@@ -260,11 +221,10 @@ class TaskFuture(SharedFuture[R]):
         return settled
 
     def _set(self, state: str, value: Any, error: BaseException | None) -> bool:
-        if not super()._set(state, value, error):
-            return False
-        if self.parent is not None:  # under the same lock: whoever sees the outcome sees that its parent computes again
+        settled = super()._set(state, value, error)
+        if settled and self.parent is not None:  # under the same lock, so that both are seen at once
             self.run.scheduler.ended(self, self.parent)
-        return True
+        return settled
 
     def _block(self, timeout: float | None) -> None:
         with self._resting():

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ..checkpoint.base import Chunk, Opened, RunRow, Status, ThreadRow, Transaction
 from ..checkpoint.heads import encode_row
+from ..checkpoint.rows import new_thread
 from ..checkpoint.saved import load
 from ..errors import ConfigError, DurablyError, EmptyInputError, ThreadBusy, UnknownInterruptError, WorkflowMismatch
 from ..serde import Serializer
@@ -43,7 +44,7 @@ class Decision:
     @property
     def thread(self) -> ThreadRow:
         """The thread, not stored yet where it has never run."""
-        return self.opened.thread or ThreadRow(0, self.request.thread_id)
+        return self.opened.thread or new_thread(self.request.thread_id)
 
     def is_held(self) -> bool:
         """Whether somebody alive is at it."""
@@ -102,6 +103,8 @@ class Decision:
     def hold(self, run: RunRow, copied: list[Record]) -> Admitted:
         """Write the run, and take the thread for it under the next fence."""
         transaction, thread = self.transaction, self.thread
+        base = transaction.run(run.base_no) if run.base_no else None
+        saved = None if base is None else load(transaction, base, self.serde)  # may be refused: nothing is written yet
         if not thread.no:
             thread = transaction.put_thread(thread)
         run = transaction.put_run(replace(run, thread_no=thread.no))
@@ -111,8 +114,6 @@ class Decision:
         self.owner.taking(self.request.run_id, thread.no, thread.fence)
         if copied:
             transaction.append(Chunk(thread.no, thread.fence, run.no, encode_records(copied)))
-        base = transaction.run(run.base_no) if run.base_no else None
-        saved = None if base is None else load(transaction, base, self.serde)
         return Admitted(thread, run, copied, saved)
 
     def record_answers(self, run: RunRow) -> list[Record]:

@@ -34,9 +34,14 @@ class Asked(msgspec.Struct, frozen=True):
 def open_questions(run: RunRow, records: list[Record], serde: Serializer) -> tuple[Interrupt[Any], ...]:
     """A run's open questions, in the order in which they were put."""
     return tuple(
-        Interrupt(serde.loads(record.data, record_place(run.run_id, key)), call_id(run.run_id, key))
+        _question(record, call_id(run.run_id, key), record_place(run.run_id, key), serde)
         for key, record in questions(records).items()
     )
+
+
+def _question(record: Record, name: str, place: bytes, serde: Serializer) -> Interrupt[Any]:
+    schema = serde.loads(record.schema, place) if record.schema else None
+    return Interrupt(serde.loads(record.data, place), name, schema)
 
 
 def result_of(run: RunRow, thread_id: str, checkpointer: BaseCheckpointer) -> Steps[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from .identity import Key, body_path
@@ -29,16 +30,22 @@ def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
     """The keys of the calls to try again.
 
     They are the calls whose failure ended the attempt: for each member of a group, the first one met on the way from
-    the exception through its causes and contexts, and then, since it runs again, the one in its own body that made it
-    fail, and so on inwards. And those whose failure the workflow was never told of.
+    the exception through its causes and contexts. And those whose failure the workflow was never told of. Of each, since
+    it runs again, also the one in its own body that made it fail, and so on inwards.
 
     Args:
         error: what ended the attempt.
         failed: all calls that raised in it, replayed failures included.
     """
-    keys = {call.key: None for call in failed if not call.seen}
+    raised = defaultdict[int, list[Any]](list)
+    for call in failed:
+        raised[id(call.failed)].append(call)
+    keys: dict[Key, None] = {}
+    for call in failed:
+        if not call.seen:
+            keys.update(dict.fromkeys(_inwards(call, raised)))
     for member in _members(error):
-        keys.update(dict.fromkeys(_culprits(member, list(failed))))
+        keys.update(dict.fromkeys(_culprits(member, "", raised)))
     return list(keys)
 
 
@@ -50,17 +57,21 @@ def _members(error: BaseException) -> Iterator[BaseException]:
             yield from _members(member)
 
 
-def _culprits(error: BaseException, failed: list[Any]) -> Iterator[Key]:
-    """From the outermost call that this exception came out of to the innermost."""
+def _culprits(error: BaseException, path: str, raised: Mapping[int, list[Any]]) -> Iterator[Key]:
+    """From the outermost call in the body at ``path`` that this exception came out of to the innermost."""
     for link in _chain(error):
-        calls = [call for call in failed if call.failed is link]
+        calls = [call for call in raised.get(id(link), ()) if in_body(call.key, path)]
         if calls:
-            outermost = min(calls, key=lambda call: call.key.scope.count("/") + bool(call.key.scope))
-            yield outermost.key
-            inside = [call for call in failed if in_body(call.key, body_path(outermost.key))]
-            for member in _members(link):
-                yield from _culprits(member, inside)
+            yield from _inwards(min(calls, key=lambda call: call.key.scope.count("/") + bool(call.key.scope)), raised)
             return
+
+
+def _inwards(call: Any, raised: Mapping[int, list[Any]]) -> Iterator[Key]:
+    """A call that failed, and those in its body that made it fail."""
+    yield call.key
+    if call.failed is not None:
+        for member in _members(call.failed):
+            yield from _culprits(member, body_path(call.key), raised)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -35,10 +35,20 @@ def _read(path: str) -> str:
         return ""
 
 
-def _start_time(pid: int | str) -> str:
-    """When a process began, as its kernel counts; empty where there is none, or it only waits to be buried."""
+def _process(pid: int | str) -> tuple[str, str]:
+    """The state of a process, and when it began, as its kernel counts; both empty where that cannot be read."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+    return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
+
+
+def _exists(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to another user
+        pass
+    return True
 
 
 def _machine() -> str:
@@ -52,15 +62,18 @@ def _machine() -> str:
 
 def host_identity() -> str:
     """This process as its operating system knows it: machine, number and start time."""
-    return f"{_machine()}|{os.getpid()}|{_start_time('self')}"
+    return f"{_machine()}|{os.getpid()}|{_process('self')[1]}"
 
 
 def is_proved_dead(host: str) -> bool:
     """Whether this machine's operating system proves that the process is gone."""
     machine, pid, started = host.split("|")
-    if not machine or machine != _machine():
+    if not (machine and started) or machine != _machine():
         return False
-    return not started or _start_time(pid) != started
+    state, began = _process(pid)
+    if not state:  # there is no such process, or it is hidden from this user
+        return not _exists(pid)
+    return state in "ZX" or began != started  # one that only waits to be buried is dead
 
 
 class Owner:

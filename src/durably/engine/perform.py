@@ -15,6 +15,7 @@ from .steps import Rest, Steps
 
 if TYPE_CHECKING:
     from .call import TaskFuture
+    from .stream import Channel
 
 __all__ = ["Settled", "close", "perform"]
 
@@ -57,6 +58,8 @@ def _cached_or_executed(call: TaskFuture[Any]) -> Steps[Any]:
 
 def _execute(call: TaskFuture[Any]) -> Steps[Any]:
     """Attempt after attempt, until one returns or there is to be no further one."""
+    if call.env.taps:
+        yield Room(call.env.taps)
     while True:
         call.begin_attempt()
         try:
@@ -146,6 +149,23 @@ def _abandon(call: TaskFuture[Any]) -> Steps[None]:
         child.cancel()
     for child in children:
         yield Settled(child, max(0.0, deadline - time.monotonic()))
+
+
+class Room:
+    """Let the readers of a stream catch up before more is written: on a thread, writing itself waits for them."""
+
+    __slots__ = ("taps",)
+
+    def __init__(self, taps: tuple[tuple[Channel, int], ...]) -> None:
+        self.taps = taps
+
+    def block(self) -> None:
+        """Go on at once."""
+
+    async def wait(self) -> None:
+        """Let the event loop run until there is room."""
+        for channel, _ in self.taps:
+            await channel.room()
 
 
 class Settled:

@@ -148,7 +148,12 @@ class Recorder:
         self._append(self._log, call, RAISED, self.serde.dumps(encode_exception(error), self.place(call.key)))
         return True
 
-    def question(self, key: Key, fingerprint: bytes, value: Any) -> None:
+    def schema(self, entry: Entry) -> Any:
+        """The JSON schema recorded with a question, None where it has none."""
+        recorded = b"" if isinstance(entry, Kept) else entry.schema
+        return self.serde.loads(recorded, self.place(entry.key)) if recorded else None
+
+    def question(self, key: Key, fingerprint: bytes, value: Any, schema: Any) -> None:
         """Record that a question was put.
 
         Raises:
@@ -156,7 +161,8 @@ class Recorder:
         """
         if self._log is not None:
             data = self._encoded(value, key, "the value given to interrupt()")
-            self._log.append(Record(ASKED, *key, fingerprint, data, time.time()))
+            encoded = b"" if schema is None else self._encoded(schema, key, "the response_schema given to interrupt()")
+            self._log.append(Record(ASKED, *key, fingerprint, data, time.time(), schema=encoded))
 
     def _encoded(self, value: Any, key: Key, what: str) -> bytes:
         try:

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import GraphInterrupt, GraphRecursionError, NonDeterminismError, OutsideRunError, Stop, TaskFailed
+from ..errors import (
+    GraphInterrupt,
+    GraphRecursionError,
+    InvalidAnswerError,
+    NonDeterminismError,
+    OutsideRunError,
+    Stop,
+    TaskFailed,
+)
 from ..serde import Serializer
 from ..types import Interrupt
 from .call import Env, TaskFuture
@@ -21,6 +29,7 @@ from .loops import LoopHost
 from .queue import Limits
 from .recorder import Mark, Recorder
 from .schedule import Scheduler
+from .schemas import as_wanted, schema_of
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer
@@ -189,13 +198,32 @@ class Run:
         if entry is not None and entry.kind == ANSWERED:
             if scope.cutoff is not None:
                 scope.cutoff.take(key)
-            return self.recorder.value(entry)
+            return self._answer(scope, entry, (fingerprint, value), response_schema)
+        schema = schema_of(response_schema)
         if entry is None:
             scope.body.made_new_calls = True
-            self.recorder.question(key, fingerprint, value)
+        if entry is None or self.recorder.schema(entry) != schema:
+            self.recorder.question(key, fingerprint, value, schema)
         scope.body.asked = True
-        self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), response_schema)
+        self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), schema)
         raise GraphInterrupt((question,))
+
+    def _answer(self, scope: Scope, entry: Entry, question: tuple[bytes, Any], wanted: Any) -> Any:
+        """A recorded answer as the type that was asked for."""
+        answer = self.recorder.value(entry)
+        if wanted is None:
+            return answer
+        try:
+            return as_wanted(answer, wanted)
+        except Exception as error:  # from checks that a JSON schema cannot express: the question is put again
+            self.recorder.question(entry.key, *question, schema_of(wanted))
+            reason = InvalidAnswerError(
+                f"the answer {answer!r} does not fit the response_schema of question {call_id(self.run_id, entry.key)}: "
+                f"{error}. The question is open again; answer it again."
+            )
+            self.stop(reason)
+            scope.body.stopped = True
+            raise Stop(reason) from error
 
     # Facts that are recorded like calls.
 

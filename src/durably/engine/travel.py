@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ..checkpoint.base import RunRow
 from ..checkpoint.transfer import copied_input, copied_records
 from ..errors import ConfigError, UnknownInterruptError
-from .answers import is_by_id
+from .answers import check_answer, is_by_id
 from .decision import Decision
 from .identity import Key, body_path, call_id
 from .journal import ANSWERED, ASKED, RAISED, Record, decode_records, in_body
@@ -39,6 +39,8 @@ class Travel(Decision):
     def _fork_at(self, run: RunRow, records: list[Record], fork: Fork) -> Admitted:
         # Whoever sets a result means it for this call whatever its arguments become.
         replaced = tuple((replace(_latest(records, key), fingerprint=b""), value) for key, value in fork.set)
+        for record, value in replaced:
+            check_answer(record, value, run, self.serde)
         before = fork.before or _first(records, {key for key, _ in fork.set})
         if before is None:
             again = set(map(id, tried_again(run, records)))
@@ -60,6 +62,8 @@ class Travel(Decision):
                 "workflow.runs(thread_id)"
             )
         answers = tuple((asked[name], answer) for name, answer in self.request.answer.items())
+        for record, answer in answers:
+            check_answer(record, answer, run, self.serde)
         answered = {record.key for record, _ in answers if record.kind == ANSWERED}
         first = _first(records, answered)
         return self._fork(run, records if first is None else _up_to(records, first), answers)

@@ -206,7 +206,10 @@ def _adopt(cls: type, reason: str) -> None:
         known = _table.get(key)
         if (known is not None and known.cls is cls) or cls in ENCODERS or not _can_be_adopted(cls):
             continue
-        shape = shape_of(cls)
+        try:
+            shape = shape_of(cls)
+        except NameError:  # an annotation that only type checkers can resolve says nothing of the fields
+            shape = None
         if shape is None:
             continue
         _put(key, Allowed(cls, reason, shape))

@@ -87,7 +87,7 @@ class Changing(Addressing):
             works.append(_update_to(value, request, owner, storage.serde))
             checkpoint_id = checkpoint_of(request.run_id, END)
         yield from committer.perform(lambda transaction: [work(transaction) for work in works])
-        return config_of(request.thread_id, checkpoint_of(request.run_id, END))
+        return config_of(str(options.thread_id), str(checkpoint_id))
 
     def cancel(self, config: Config | None = None, *, thread_id: str | UUID | None = None) -> None:
         """End a thread's current run, whoever runs it: it can write nothing any more, and is not resumed.

@@ -16,12 +16,13 @@ and which raises `AssertionError`; pytest and unittest both find such methods in
 from __future__ import annotations
 
 from .contract import TransactionContract
+from .retention import RetentionContract
 from .runs import RunContract
 
 __all__ = ["CheckpointerConformance"]
 
 
-class CheckpointerConformance(TransactionContract, RunContract):
+class CheckpointerConformance(TransactionContract, RetentionContract, RunContract):
     """Derive from it, say how a checkpointer is made, and run the tests.
 
     ``make()`` returns a new checkpointer on empty storage. Where the storage outlives the object, ``reopen(checkpointer)``

@@ -8,7 +8,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..checkpoint.base import BaseCheckpointer, Chunk, Opened, OwnerRow, RunRow, ThreadRow, Transaction
+from ..checkpoint.base import (
+    BaseCheckpointer,
+    Chunk,
+    Opened,
+    OwnerRow,
+    RunRow,
+    Status,
+    ThreadQuery,
+    ThreadRow,
+    Transaction,
+)
 from ..errors import ThreadBusy
 from .base import Contract, a_run, chunk, expect, held, one, opened, records
 
@@ -154,6 +164,42 @@ class TransactionContract(Contract):
         assert one(saver, lambda transaction: transaction.find_key(thread.no, "order-1")) == run
         assert one(saver, lambda transaction: transaction.find_key(other.no, "order-1")) is None
         assert one(saver, lambda transaction: transaction.find_key(thread.no, "")) is None
+
+    def test_threads_are_found_by_their_current_run(self) -> None:
+        """By workflow, status and time, latest run first, before a number and up to a limit."""
+        saver = self.fresh()
+        statuses: tuple[Status, ...] = ("asked", "done", "running", "failed", "cancelled", "stopped", "asked")
+
+        def write(transaction: Transaction) -> list[tuple[ThreadRow, RunRow]]:
+            found = []
+            for number, status in enumerate(statuses):
+                thread = transaction.put_thread(ThreadRow(0, f"t{number}"))
+                transaction.put_run(a_run(thread.no, f"old{number}", status="asked"))
+                run = a_run(thread.no, f"r{number}", status=status, updated_at=float(number))
+                run = transaction.put_run(replace(run, workflow="other" if number == 6 else "publish"))
+                owner = "somebody" if status == "running" else ""
+                found.append((transaction.put_thread(replace(thread, run_no=run.no, owner=owner)), run))
+            transaction.put_thread(ThreadRow(0, "never ran"))
+            return found
+
+        rows = one(saver, write)
+
+        def found(before: int = 1 << 62, limit: int = 10, **query: Any) -> list[int]:
+            asked = ThreadQuery(**{"workflow": "publish", **query})
+            pairs = one(saver, lambda transaction: transaction.threads(asked, before, limit))
+            assert all(pair in rows for pair in pairs)
+            return [rows.index(pair) for pair in pairs]
+
+        assert found() == [5, 4, 3, 2, 1, 0]
+        assert found(limit=2) == [5, 4]
+        assert found(before=rows[4][1].no, limit=2) == [3, 2]
+        assert found(workflow="other") == [6]
+        assert found(workflow="none") == []
+        for number, status in enumerate(statuses[:-1]):
+            assert found(status=status) == [number]
+        assert found(status="abandoned") == []
+        assert found(since=2.0, until=4.0) == [3, 2]
+        assert found(status="failed", until=3.0) == []
 
     def test_held_threads_are_those_with_an_owner(self) -> None:
         """Each with its current run."""

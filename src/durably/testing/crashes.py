@@ -197,8 +197,8 @@ class _Trial:
     def _next_input(self, saver: StoppingSaver) -> Any:
         """What to invoke with after a stop or a question."""
         run, questions = saver.stands()
-        if run is None:
-            return self.plan.input
+        if run is None or (run.status == "running" and self.plan.how["durability"] == "exit"):
+            return self.plan.input  # such a run cannot be resumed
         if run.status != "asked":
             return None
         if self.plan.answer is None:

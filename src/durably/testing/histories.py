@@ -10,7 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from ..checkpoint.base import BaseCheckpointer, Chunk, RunRow, ThreadRow, Transaction
+from ..checkpoint.base import BaseCheckpointer, Chunk, RunRow, Transaction
+from ..checkpoint.rows import new_thread
 from ..checkpoint.saved import resolved
 from ..engine.commit import Committer
 from ..engine.ending import Asked
@@ -132,14 +133,16 @@ def import_history(history: History, checkpointer: BaseCheckpointer, *, thread_i
 def _put(transaction: Transaction, history: History, thread_id: str, **fields: Any) -> None:
     if transaction.open(thread_id).thread is not None:
         raise ConfigError(f"thread {thread_id!r} is used: name another one with thread_id=")
-    thread = transaction.put_thread(ThreadRow(0, thread_id, fence=1))
+    thread = transaction.put_thread(new_thread(thread_id))
     base = None
     if history["previous"] is not None:
         base = transaction.put_run(_row(RunRow, history["previous"], no=0, thread_no=thread.no, base_no=0))
     base_no = 0 if base is None else base.no
     row: RunRow = _row(RunRow, history["run"], no=0, thread_no=thread.no, base_no=base_no, **fields)
     run = transaction.put_run(row)
-    transaction.append(Chunk(thread.no, 1, run.no, encode_records([_row(Record, call) for call in history["calls"]])))
+    transaction.append(
+        Chunk(thread.no, thread.fence, run.no, encode_records([_row(Record, call) for call in history["calls"]]))
+    )
     head_no = run.no if run.status == "done" else base_no
     transaction.put_thread(msgspec.structs.replace(thread, run_no=run.no, head_no=head_no))
 

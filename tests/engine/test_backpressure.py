@@ -1,0 +1,58 @@
+"""A slow reader of a stream slows the writer down, on threads and on event loops."""
+
+from __future__ import annotations
+
+import asyncio
+
+from durably import entrypoint, get_stream_writer, task
+from durably.engine.stream import CAPACITY
+
+
+@task
+async def write(n: int) -> None:
+    writer = get_stream_writer()
+    for i in range(100):
+        writer(n * 100 + i)
+
+
+def test_calls_on_a_loop_wait_for_a_reader_that_is_behind() -> None:
+    begun = 0
+
+    @entrypoint()
+    async def run(n: int) -> None:
+        nonlocal begun
+        for i in range(n):
+            begun = i
+            await write(i)
+
+    async def main() -> list[int]:
+        chunks = []
+        ahead = []
+        async for chunk in run.astream(100, stream_mode="custom"):
+            chunks.append(chunk)
+            ahead.append(begun * 100 - chunk)
+            await asyncio.sleep(0)
+        assert max(ahead) <= 2 * CAPACITY + 200  # what the reader has taken, and what waits behind it
+        return chunks
+
+    assert asyncio.run(main()) == list(range(10_000))
+
+
+def test_writers_on_threads_wait_for_a_reader_that_is_behind() -> None:
+    written = 0
+
+    @entrypoint()
+    def run(n: int) -> None:
+        nonlocal written
+        writer = get_stream_writer()
+        for i in range(n):
+            writer(i)
+            written = i
+
+    ahead = []
+    chunks = []
+    for chunk in run.stream(10_000, stream_mode="custom"):
+        chunks.append(chunk)
+        ahead.append(written - chunk)
+    assert chunks == list(range(10_000))
+    assert max(ahead) <= 2 * CAPACITY + 1  # what the reader has taken, and what waits behind it
