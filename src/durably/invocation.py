@@ -97,11 +97,12 @@ def invocation_of(
         **how: ``durability``, ``control`` and ``idempotency_key``.
 
     Raises:
+        TypeError: there is no such argument.
         ConfigError: an argument is wrong.
     """
     unknown = sorted(how.keys() - HOW)
     if unknown:
-        raise ConfigError(
+        raise TypeError(
             f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(HOW))}"
         )
     merged = merge_configs(settings.config, config)
