@@ -37,7 +37,7 @@ def get_store() -> BaseStore:
         ConfigError: when the workflow has no store.
         OutsideRunError: where no run is under way.
     """
-    store = here("get_store()").runtime().store
+    store: BaseStore | None = here("get_store()").runtime().store
     if store is None:
         raise ConfigError(
             "this workflow has no store: declare it with @entrypoint(store=InMemoryStore()) or another one"
@@ -60,4 +60,5 @@ def get_stream_writer() -> StreamWriter:
     >>> list(count.stream(2, stream_mode="custom"))
     [0, 1]
     """
-    return here("get_stream_writer()").runtime().stream_writer
+    writer: StreamWriter = here("get_stream_writer()").runtime().stream_writer
+    return writer

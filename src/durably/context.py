@@ -7,15 +7,11 @@ carry their context.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from .errors import OutsideRunError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .runtime import Runtime
 
 __all__ = ["Place", "current", "here"]
 
@@ -31,8 +27,8 @@ class Place(Protocol):
         """The config of the body under way."""
         ...
 
-    def runtime(self) -> Runtime[Any]:
-        """The runtime of the body under way."""
+    def runtime(self) -> Any:
+        """The `durably.runtime.Runtime` of the body under way."""
         ...
 
 

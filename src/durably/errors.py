@@ -44,12 +44,8 @@ The tree, with the built-in types that each error also is::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .types import Interrupt
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "AlreadyAnswered",
@@ -247,13 +243,13 @@ class GraphBubbleUp(BaseException):
 class GraphInterrupt(GraphBubbleUp):
     """A question has been asked; ``args[0]`` is the sequence of open `Interrupt` objects."""
 
-    def __init__(self, interrupts: Sequence[Interrupt[Any]] = ()) -> None:
+    def __init__(self, interrupts: Sequence[Any] = ()) -> None:
         super().__init__(tuple(interrupts))
 
     @property
-    def interrupts(self) -> tuple[Interrupt[Any], ...]:
+    def interrupts(self) -> tuple[Any, ...]:
         """The open questions."""
-        questions: tuple[Interrupt[Any], ...] = self.args[0]
+        questions: tuple[Any, ...] = self.args[0]
         return questions
 
 

@@ -150,4 +150,5 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
     >>> who.invoke("?", context={"user": "Ada"})
     'Ada'
     """
-    return here("get_runtime()").runtime()
+    runtime: Runtime[ContextT] = here("get_runtime()").runtime()
+    return runtime

@@ -202,7 +202,7 @@ class Run:
         schema = schema_of(response_schema)
         if entry is None:
             scope.body.made_new_calls = True
-        if entry is None or self.recorder.schema(entry) != schema:
+        if entry is None or entry.fingerprint != fingerprint or self.recorder.schema(entry) != schema:
             self.recorder.question(key, fingerprint, value, schema)
         scope.body.asked = True
         self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), schema)

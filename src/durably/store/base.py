@@ -251,7 +251,7 @@ def call_id() -> str:
     Raises:
         OutsideRunError: where there is none.
     """
-    found = here("put(..., once=True)").runtime().call_id
+    found: str = here("put(..., once=True)").runtime().call_id
     if not found:
         raise OutsideRunError("put(..., once=True) was called where no call has an id; call it inside a task")
     return found
