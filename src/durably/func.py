@@ -335,7 +335,7 @@ def _name(name: str | None) -> str | None:
 
 
 def _policies(retry: Retry) -> tuple[RetryPolicy, ...]:
-    policies = () if retry is None else tuple(retry) if isinstance(retry, (list, tuple)) else (retry,)
+    policies: tuple[Any, ...] = () if retry is None else tuple(retry) if isinstance(retry, (list, tuple)) else (retry,)
     for policy in policies:
         if not isinstance(policy, RetryPolicy):
             raise DeclarationError(f"retry_policy={policy!r}: give a RetryPolicy, or a list of them")

@@ -102,9 +102,7 @@ def invocation_of(
     """
     unknown = sorted(how.keys() - HOW)
     if unknown:
-        raise TypeError(
-            f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(HOW))}"
-        )
+        raise TypeError(f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(HOW))}")
     merged = merge_configs(settings.config, config)
     options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, **how)
     if settings.storage is not None and options.thread_id is None:

@@ -21,9 +21,11 @@ class FailedCall(Protocol):
     @property
     def failed(self) -> BaseException | None:
         """What it raised."""
+        ...
 
     def describe(self) -> str:
         """Names it in errors."""
+        ...
 
 
 def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
