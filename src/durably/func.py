@@ -165,10 +165,8 @@ def task(
     retry_policy = _old_spelling(old, "retry", "retry_policy", retry_policy, "task")
 
     def decorate(function: Callable[..., Any]) -> Task[..., Any]:
-        declared = _declare(function, name, Policies(_policies(retry_policy), _cache(cache_policy), _timeout(timeout)))
-        if declared.name == QUESTION:
-            raise DeclarationError(f"a task cannot be named {QUESTION!r}: questions are recorded under that name")
-        return Task(declared)
+        policies = Policies(_policies(retry_policy), _cache(cache_policy), _timeout(timeout))
+        return Task(_declare(function, name, policies))
 
     return decorate if func is None else decorate(func)
 
@@ -305,7 +303,10 @@ def _declare(func: Callable[..., Any], name: str | None, policies: Policies, *, 
             "make it `async def`, or bound the waiting inside it"
         )
     learn(func)
-    return Function(func, _name(name) or name_of(func), is_async, policies, is_workflow)
+    name = _name(name) or name_of(func)
+    if name == QUESTION:
+        raise DeclarationError(f"{kind} cannot be named {QUESTION!r}: questions are recorded under that name")
+    return Function(func, name, is_async, policies, is_workflow)
 
 
 def _check_input(function: Function) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from replaying import Boom, FaultySaver, Ledger, questions
 
-from durably import Command, entrypoint, interrupt, task
+from durably import Command, InMemorySaver, entrypoint, interrupt, task
 from durably.errors import (
     AlreadyAnswered,
     AmbiguousAnswerError,
@@ -329,3 +329,15 @@ def test_waiting_for_a_task_that_was_held_back_asks_too(saver: FaultySaver, ledg
     assert list(questions(ask.invoke(1, config))) == ["?"]
     assert ledger.take() == []
     assert ask.invoke(Command(resume="yes"), config) == (1, "yes")
+
+
+def test_a_body_that_turns_the_signal_into_another_exception_stops_all_the_same() -> None:
+    @entrypoint(checkpointer=InMemorySaver())
+    def run(_: int) -> str:
+        try:
+            return interrupt("?")
+        except BaseException:
+            raise ValueError("no questions here") from None
+
+    assert run.invoke(0, thread_id="a")["__interrupt__"][0].value == "?"
+    assert run.invoke(Command(resume="yes"), thread_id="a") == "yes"

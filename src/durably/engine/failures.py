@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .identity import Key, body_path
 from .journal import in_body
 
-__all__ = ["FailedCall", "tried_again"]
+__all__ = ["FailedCall", "chain", "tried_again"]
 
 
 class FailedCall(Protocol):
@@ -61,7 +61,7 @@ def _members(error: BaseException) -> Iterator[BaseException]:
 
 def _culprits(error: BaseException, path: str, raised: Mapping[int, list[Any]]) -> Iterator[Key]:
     """From the outermost call in the body at ``path`` that this exception came out of to the innermost."""
-    for link in _chain(error):
+    for link in chain(error):
         calls = [call for call in raised.get(id(link), ()) if in_body(call.key, path)]
         if calls:
             yield from _inwards(min(calls, key=lambda call: call.key.scope.count("/") + bool(call.key.scope)), raised)
@@ -76,7 +76,7 @@ def _inwards(call: Any, raised: Mapping[int, list[Any]]) -> Iterator[Key]:
             yield from _culprits(member, body_path(call.key), raised)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, what caused it, and what was being handled, nearest first."""
     pending, seen = [error], set[int]()
     while pending:

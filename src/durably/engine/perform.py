@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphBubbleUp, GraphInterrupt, Stop
 from . import caching
+from .failures import chain
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
 from .steps import Rest, Steps
@@ -96,12 +97,12 @@ def _check_swallowed(call: TaskFuture[Any]) -> None:
 
 
 def _signal_in(error: BaseException) -> BaseException | None:
-    """The signal among the members of an exception group: it counts as the signal itself."""
+    """The signal that an exception stands for: a member of the group, or what a body turned into this exception."""
     if isinstance(error, BaseExceptionGroup):
         signals = error.subgroup(GraphBubbleUp)
         if signals is not None:
             return next(_leaves(signals))
-    return None
+    return next((link for link in chain(error) if isinstance(link, GraphBubbleUp)), None)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
