@@ -70,6 +70,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         attempts: how many there were.
         cached: whether the result came from a cache.
         schema: of a question, the encoded JSON schema of its answers; empty where any will do.
+        summary: the arguments in a few words, for people.
     """
 
     kind: int
@@ -83,6 +84,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     attempts: int = 1
     cached: bool = False
     schema: bytes = b""
+    summary: bytes = b""
 
     @property
     def key(self) -> Key:

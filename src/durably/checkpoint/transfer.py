@@ -8,16 +8,32 @@ import msgspec
 
 from ..serde import Serializer
 from .heads import encode_row, outcome_of
-from .records import ANSWERED, ASKED, RETURNED, Record, memory_place, record_place, run_place
+from .records import ANSWERED, ASKED, RETURNED, Key, Record, memory_place, record_place, run_place
 from .rows import RunRow
 
-__all__ = ["copied_input", "copied_memory", "copied_records", "copied_run"]
+__all__ = ["copied_input", "copied_memory", "copied_records", "copied_run", "sealed_summary", "unsealed_summary"]
 
 
 def moved(data: bytes, old: bytes, new: bytes, serde: Serializer) -> bytes:
     """A stored value, sealed for another place; serializers that bind no place give the bytes as they are."""
     seal, unseal = getattr(serde, "seal", None), getattr(serde, "unseal", None)
     return data if seal is None or unseal is None else seal(unseal(data, old), new)
+
+
+def sealed_summary(summary: str, run_id: str, key: Key, serde: Serializer) -> bytes:
+    """A call's arguments in a few words, as they are stored."""
+    data = summary.encode("utf-8", "backslashreplace")
+    seal: Any = getattr(serde, "seal", None)
+    return data if seal is None else seal(data, record_place(run_id, key))
+
+
+def unsealed_summary(record: Record, run_id: str, serde: Serializer) -> str:
+    """The arguments of a recorded call in a few words; empty where they were not noted."""
+    unseal: Any = getattr(serde, "unseal", None)
+    data = record.summary
+    if data and unseal is not None:
+        data = unseal(data, record_place(run_id, record.key))
+    return data.decode("utf-8", "replace")
 
 
 def copied_input(run: RunRow, run_id: str, serde: Serializer) -> bytes:
@@ -47,7 +63,8 @@ def _moved_record(record: Record, old_id: str, new_id: str, serde: Serializer) -
     old, new = record_place(old_id, record.key), record_place(new_id, record.key)
     data = moved(record.data, old, new, serde)
     schema = moved(record.schema, old, new, serde) if record.schema else b""
-    return msgspec.structs.replace(record, data=data, schema=schema)
+    summary = moved(record.summary, old, new, serde) if record.summary else b""
+    return msgspec.structs.replace(record, data=data, schema=schema, summary=summary)
 
 
 def copied_run(run: RunRow, run_id: str, numbers: dict[int, int], names: dict[str, str], serde: Serializer) -> RunRow:

@@ -73,6 +73,7 @@ class TaskFuture(SharedFuture[R]):
         "run",
         "seen",
         "stopped",
+        "summary",
     )
 
     def __init__(
@@ -100,6 +101,7 @@ class TaskFuture(SharedFuture[R]):
         # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
         self.keeps: bool = bool(self.retry_policies) or (parent is not None and parent.keeps)
         self.fingerprint = b""
+        self.summary = ""  # the arguments in a few words
         self.children: set[TaskFuture[Any]] = set()  # called in this body and unfinished; guarded by the run's lock
         self.attempt = 0
         self.first_time = 0.0

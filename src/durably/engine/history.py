@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..checkpoint.base import Opened, RunRow, Status, ThreadRow, Transaction, Work
 from ..checkpoint.saved import bases_of, whole
+from ..checkpoint.transfer import unsealed_summary
 from ..errors import ConfigError
 from ..serde import Serializer, rebuild_exception
 from ..types import PregelTask, StateSnapshot
@@ -194,6 +195,7 @@ class CallInfo:
     Args:
         id: its idempotency key; of a question, the id to answer it by.
         key: scope, name and number: what identifies it within the run.
+        arguments: what it was given, in a few words; empty for a question, and for what was not called.
         status: ``returned``, ``raised``, ``asked`` or ``answered``.
         value: the result, the question, or the answer; None where it raised.
         error: what it raised, None where it did not.
@@ -205,6 +207,7 @@ class CallInfo:
 
     id: str
     key: Key
+    arguments: str
     status: str
     value: Any
     error: BaseException | None
@@ -265,6 +268,7 @@ def _call_info(record: Record, run_id: str, serde: Serializer) -> CallInfo:
     return CallInfo(
         id=call_id(run_id, record.key),
         key=record.key,
+        arguments=unsealed_summary(record, run_id, serde),
         status=_STATUS[record.kind],
         value=None if error is not None else value,
         error=error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -147,15 +147,22 @@ class Journal:
         for key in keys:
             self._unclaimed.pop(key, None)
 
-    def claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
+    def claim(
+        self, caller: Key, fingerprint: bytes, explain: Callable[[Entry], str] | None = None
+    ) -> tuple[Key, Entry | None]:
         """Take the record that belongs to a call.
+
+        Args:
+            caller: the call.
+            fingerprint: stands for its arguments.
+            explain: says how the arguments differ from those of a record.
 
         Returns:
             The key under which the call is recorded, and its record; None where the call has to run.
 
         Raises:
             NonDeterminismError: in strict mode, when the record at this key was made with other arguments, or when the
-                call is new although records of its name lie unclaimed in its scope.
+                call is new although earlier calls of its name lie unclaimed in its scope.
         """
         key = self._places.of(caller)
         record = self._unclaimed.get(key)
@@ -166,8 +173,9 @@ class Journal:
             self._places.swap(caller, moved)
             return moved, self._unclaimed.pop(moved)
         if record is not None and key == caller:
+            change = "" if explain is None else f" ({explain(record)})"
             self._differs(
-                f"call {key} is made with other arguments than recorded: the recorded result is used all the same"
+                f"call {key} is made with other arguments than recorded{change}: the recorded result is used all the same"
             )
             return key, self._unclaimed.pop(key)
         if self._strict:

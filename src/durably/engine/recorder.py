@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from ..checkpoint.transfer import sealed_summary, unsealed_summary
 from ..errors import EncodeError
 from ..serde import Serializer, encode_exception, rebuild_exception
 from .identity import Key, record_place
 from .journal import ANSWERED, ASKED, RAISED, RETURNED, Entry, Journal, Kept, Record, in_body
 from .steps import Steps
+from .summary import summary_of
 
 if TYPE_CHECKING:
     from threading import Lock
@@ -71,15 +74,17 @@ class Recorder:
         if not call.env.journaled:
             return None
         if self._log is not None:
-            call.fingerprint = self.serde.fingerprint(call.function.parameters.bound(call.args, call.kwargs))
-        call.key, entry = self._claim(call.key, call.fingerprint)
+            arguments = call.function.parameters.bound(call.args, call.kwargs)
+            call.fingerprint = self.serde.fingerprint(arguments)
+            call.summary = summary_of(arguments)
+        call.key, entry = self._claim(call.key, call.fingerprint, call.summary)
         return entry
 
-    def _claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
+    def _claim(self, caller: Key, fingerprint: bytes, summary: str = "") -> tuple[Key, Entry | None]:
         if not self._journal:
             return caller, None
         with self._lock:
-            key, entry = self._journal.claim(caller, fingerprint)
+            key, entry = self._journal.claim(caller, fingerprint, partial(self._what_changed, summary))
             if entry is not None:
                 self._kept.append(entry)
             return key, entry
@@ -109,6 +114,10 @@ class Recorder:
         """The calls recorded in a scope that it has not made yet in this attempt."""
         with self._lock:
             return self._journal.unclaimed(scope)
+
+    def _what_changed(self, summary: str, entry: Entry) -> str:
+        was = "" if isinstance(entry, Kept) else unsealed_summary(entry, self.run_id, self.serde)
+        return f"they were {was or 'not noted'}, and are now {summary}"
 
     def value(self, entry: Entry) -> Any:
         """The recorded result or answer."""
@@ -174,7 +183,17 @@ class Recorder:
         scope, name, n = call.key
         seconds = time.time() - call.first_time
         record = Record(
-            kind, scope, name, n, call.fingerprint, data, call.first_time, seconds, call.attempt, call.cached
+            kind,
+            scope,
+            name,
+            n,
+            call.fingerprint,
+            data,
+            call.first_time,
+            seconds,
+            call.attempt,
+            call.cached,
+            summary=sealed_summary(call.summary, self.run_id, call.key, self.serde),
         )
         if call.parent is not None and call.parent.keeps:
             self._keep(record)
