@@ -9,5 +9,6 @@ from hypothesis import HealthCheck, settings
 # A test never asserts a time, so Hypothesis has no deadline either. Its examples are the same on every run,
 # so that a failure is nobody else's surprise; HYPOTHESIS_PROFILE=search looks for new ones, and longer.
 settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("brief", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("search", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
