@@ -90,7 +90,8 @@ def test_no_code_is_both_a_mark_and_a_lone_extension() -> None:
 def test_nesting_bombs(opening: bytes) -> None:
     for count in (MAX_DEPTH * 2, 5_000, 300_000):
         for start in (b"", b"\x92\xd4\x7f\x01"):
-            assert read(start + opening * count + b"\xc0") is None or count < 1000
+            # How deep C code may recurse is the interpreter's to say: 1,000 levels up to Python 3.11, more since.
+            assert read(start + opening * count + b"\xc0") is None or count < 10_000
 
 
 @pytest.mark.parametrize("opening", [b"\xdd", b"\xdf", b"\xc6", b"\xdb", b"\xc9"])
