@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer
     from .call import TaskFuture
     from .commit import Log
+    from .scope import Scope
 
 __all__ = ["Mark", "Recorder"]
 
@@ -105,10 +106,10 @@ class Recorder:
             return Mark(self, key, decided=True, failed=self.error_of(entry), before=before)
         return Mark(self, key, decided=True)
 
-    def has_leftovers(self, path: str) -> bool:
-        """Whether calls were recorded in a body that it has not made yet in this attempt."""
+    def is_behind(self, scope: Scope) -> bool:
+        """Whether the recorded run had passed this place of its program."""
         with self._lock:
-            return any(True for _ in self._journal.leftovers(path))
+            return any(scope.is_ahead(entry.key.scope) for entry in self._journal.leftovers(scope.body.path))
 
     def unclaimed(self, scope: str) -> list[Key]:
         """The calls recorded in a scope that it has not made yet in this attempt."""

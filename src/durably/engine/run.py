@@ -271,7 +271,7 @@ class Run:
         known = self._patches.get((path, name))
         if known is None:
             mark = self.recorder.mark(Key(path, f"{PATCH}{name}", 0))
-            known = mark.decided or not self.recorder.has_leftovers(path)
+            known = mark.decided or not self.recorder.is_behind(scope)
             known = self._patches.setdefault((path, name), known)
             if known and not mark.decided:
                 mark.decide(True)

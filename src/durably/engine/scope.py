@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint.records import escaped
 from .cutoff import Cutoff
 from .identity import branch_path
 
@@ -65,6 +66,21 @@ class Scope:
                 branch = self._named[name] = Scope(self.body, branch_path(self.path, name))
         branch.cutoff = self.cutoff
         return branch
+
+    def is_ahead(self, path: str) -> bool:
+        """Whether what was recorded in a scope comes after this place: in the scope itself, or in a branch to come.
+
+        Branches beside this one, and those begun already, run side by side with it: what they recorded says nothing.
+        """
+        if path == self.path:
+            return True
+        inside = path.removeprefix(f"{self.path}~")
+        if inside == path:
+            return False
+        branch = inside.partition("~")[0]
+        if branch.startswith("="):
+            return branch[1:] not in {escaped(name) for name in self._named or ()}
+        return int(branch) >= self._branches
 
     # What `durably.context.Place` promises.
 
