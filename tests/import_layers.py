@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("runtime",),
     ("serde",),
-    ("_sqlite",),
+    ("_sqlite", "_postgres"),
     ("checkpoint",),
     ("store",),
     ("cache",),
