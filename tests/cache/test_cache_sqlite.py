@@ -57,7 +57,7 @@ def test_a_forked_child_opens_its_own_connection(tmp_path: Path) -> None:
 
 
 def test_expired_rows_are_swept(tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durably.cache.sqlite, "SWEEP_ROWS", 5)
+    monkeypatch.setattr(durably.cache.sqlite, "DELETE_ROWS", 5)
     with closing(SqliteCache(tmp_path / "c.db", clock=clock)) as cache:
         for n in range(12):
             cache.set("a", b"%d" % n, b"v", ttl=10)
@@ -68,6 +68,98 @@ def test_expired_rows_are_swept(tmp_path: Path, clock: Any, monkeypatch: pytest.
         with closing(sqlite3.connect(tmp_path / "c.db")) as reader:
             rows = reader.execute("SELECT namespace, count(*) FROM durably_cache GROUP BY 1").fetchall()
     assert dict(rows) == {"a": 1, "b": 3}
+
+
+def names(path: Path) -> set[int]:
+    """The keys in the database, read past the cache."""
+    with closing(sqlite3.connect(path)) as reader:
+        return {int(key) for (key,) in reader.execute("SELECT key FROM durably_cache")}
+
+
+def total(path: Path) -> tuple[int, int]:
+    """The size that is kept of all values, and the one that they have."""
+    added = "SELECT coalesce(sum(length(namespace) + length(key) + length(value)), 0) FROM durably_cache"
+    with closing(sqlite3.connect(path)) as reader:
+        return reader.execute("SELECT bytes FROM durably_cache_total").fetchone()[0], reader.execute(added).fetchone()[
+            0
+        ]
+
+
+def test_the_least_recently_used_make_room(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "c.db"
+    with closing(SqliteCache(path, max_bytes=10_000, clock=clock)) as cache:
+        for n in range(9):
+            cache.set("a", b"%d" % n, b"x" * 1000)
+            clock.now += 100
+        assert cache.get("a", b"0") is not None
+        assert cache.get("a", b"3") is not None
+        for n in range(10, 14):
+            cache.set("a", b"%d" % n, b"x" * 1000)
+            clock.now += 100
+        assert names(path) == {0, 3, 6, 7, 8, 10, 11, 12, 13}
+        for n in range(20, 80):
+            cache.set("a", b"%d" % n, b"x" * (n * 7 % 3000))
+            kept, real = total(path)
+            assert kept == real <= 10_000
+        assert names(path) >= {79, 78}
+
+
+def test_room_is_made_by_more_than_one_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durably.cache.sqlite, "DELETE_ROWS", 5)
+    path = tmp_path / "c.db"
+    with closing(SqliteCache(path)) as cache:
+        for n in range(100):
+            cache.set("a", b"%d" % n, b"x" * 100)
+    with closing(SqliteCache(path, max_bytes=1_000)) as cache:
+        cache.set("a", b"100", b"x" * 900)
+    assert names(path) == {100}
+
+
+def test_a_value_larger_than_the_whole_cache_is_not_kept_and_evicts_nothing(tmp_path: Path) -> None:
+    with closing(SqliteCache(tmp_path / "c.db", max_bytes=10_000)) as cache:
+        cache.set("a", b"1", b"small")
+        cache.set("a", b"2", b"replaced")
+        cache.set("a", b"2", b"x" * 10_000)
+        assert cache.get("a", b"1") == b"small"
+        assert cache.get("a", b"2") is None
+
+
+def test_sizes_stay_true_whatever_happens(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "c.db"
+    with closing(SqliteCache(path, clock=clock)) as cache:
+        for n in range(30):
+            cache.set("ab"[n % 2], b"%d" % (n % 20), b"x" * n, ttl=10 if n % 3 else None)
+        assert total(path) == (total(path)[1],) * 2
+        clock.now += 100
+        cache.set("c", b"1", b"x")
+        cache.clear("a")
+        assert total(path) == (total(path)[1],) * 2
+        cache.clear()
+    assert total(path) == (0, 0)
+
+
+def test_a_database_of_the_first_version_is_read_and_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    schema = durably.cache.sqlite.SCHEMA
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE durably_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        old.execute("INSERT INTO durably_parts VALUES ('cache', 1)")
+        for statement in schema.migrations[0]:
+            old.execute(statement)
+        row = "INSERT INTO durably_cache (namespace, key, value) VALUES ('a', ?, ?)"
+        old.executemany(row, [(b"%d" % n, b"x" * 1000) for n in range(5)])
+    with closing(SqliteCache(path, max_bytes=3_500)) as cache:
+        assert cache.get("a", b"4") == b"x" * 1000
+        assert total(path) == (5 * 1002, 5 * 1002)
+        cache.set("a", b"5", b"x" * 1000)
+        assert names(path) >= {4, 5}
+        assert len(names(path)) == 3
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1.5, True, None])
+def test_the_bound_is_checked(bound: Any) -> None:
+    with pytest.raises(ConfigError, match="max_bytes"):
+        SqliteCache(":memory:", max_bytes=bound)
 
 
 def test_a_corrupt_file_is_refused(tmp_path: Path) -> None:

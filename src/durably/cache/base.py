@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..errors import ConfigError
 
-__all__ = ["BaseCache", "deadline"]
+__all__ = ["BaseCache", "checked_bound", "deadline"]
 
 
 class BaseCache(ABC):
@@ -59,3 +59,14 @@ def deadline(ttl: float | None, now: float) -> float | None:
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not isfinite(ttl) or ttl <= 0:
         raise ConfigError(f"ttl is {ttl!r}; give a positive number of seconds, or None to keep the value")
     return now + ttl
+
+
+def checked_bound(name: str, bound: int) -> int:
+    """Return how much a cache may hold.
+
+    Raises:
+        ConfigError: if `bound` is not a positive whole number.
+    """
+    if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
+        raise ConfigError(f"{name} is {bound!r}; give a positive whole number")
+    return bound

@@ -7,8 +7,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from ..errors import ConfigError
-from .base import BaseCache, deadline
+from .base import BaseCache, checked_bound, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +50,8 @@ class InMemoryCache(BaseCache):
         max_bytes: int = 256 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes)):
-            if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
-                raise ConfigError(f"{name} is {bound!r}; give a positive whole number")
-        self.max_entries = max_entries
-        self.max_bytes = max_bytes
+        self.max_entries = checked_bound("max_entries", max_entries)
+        self.max_bytes = checked_bound("max_bytes", max_bytes)
         self._clock = clock
         self._entries: OrderedDict[tuple[str, bytes], Entry] = OrderedDict()
         self._bytes = 0

@@ -6,17 +6,22 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from .._sqlite import Database, Schema, Source
-from .base import BaseCache, deadline
+from .base import BaseCache, checked_bound, deadline
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
 __all__ = ["SqliteCache"]
 
 SWEEP_EVERY = 60.0
 """Seconds between two deletions of expired rows."""
-SWEEP_ROWS = 1000
-"""Rows that one sweep deletes at most, so that no single `set` takes long."""
+DELETE_ROWS = 1000
+"""Rows that one statement deletes at most, so that no single `set` takes long."""
+RECENT = 60.0
+"""Seconds for which a use counts as the last one: the next ones within them need not be noted."""
+REMEMBERED = 100_000
+"""Uses that are noted at most between two evictions, the first of which writes them down: reading writes nothing."""
 
 SCHEMA = Schema(
     "cache",
@@ -27,14 +32,40 @@ SCHEMA = Schema(
                expires REAL, UNIQUE (namespace, key))""",
             "CREATE INDEX durably_cache_expires ON durably_cache (expires) WHERE expires IS NOT NULL",
         ),
+        (
+            "ALTER TABLE durably_cache ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE durably_cache ADD COLUMN used REAL NOT NULL DEFAULT 0",
+            "UPDATE durably_cache SET size = length(namespace) + length(key) + length(value)",
+            "CREATE INDEX durably_cache_used ON durably_cache (used)",
+            # Kept by triggers, so that nobody has to add the sizes up.
+            "CREATE TABLE durably_cache_total (bytes INTEGER NOT NULL)",
+            "INSERT INTO durably_cache_total SELECT coalesce(sum(size), 0) FROM durably_cache",
+            """CREATE TRIGGER durably_cache_added AFTER INSERT ON durably_cache BEGIN
+               UPDATE durably_cache_total SET bytes = bytes + new.size; END""",
+            """CREATE TRIGGER durably_cache_replaced AFTER UPDATE OF size ON durably_cache BEGIN
+               UPDATE durably_cache_total SET bytes = bytes - old.size + new.size; END""",
+            """CREATE TRIGGER durably_cache_deleted AFTER DELETE ON durably_cache BEGIN
+               UPDATE durably_cache_total SET bytes = bytes - old.size; END""",
+        ),
     ),
 )
 
-GET = "SELECT value FROM durably_cache WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)"
-SET = (
-    "INSERT INTO durably_cache (namespace, key, value, expires) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, expires = excluded.expires"
-)
+GET = """
+    SELECT value, id, used FROM durably_cache
+    WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)"""
+SET = """
+    INSERT INTO durably_cache (namespace, key, value, expires, size, used) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (namespace, key) DO UPDATE SET
+        value = excluded.value, expires = excluded.expires, size = excluded.size, used = excluded.used"""
+UNSET = "DELETE FROM durably_cache WHERE namespace = ? AND key = ?"
+USED = "UPDATE durably_cache SET used = max(used, ?) WHERE id = ?"
+TOTAL = "SELECT bytes FROM durably_cache_total"
+EVICT = """
+    DELETE FROM durably_cache WHERE id IN (
+        SELECT id FROM (
+            SELECT id, sum(size) OVER (ORDER BY used, id) - size AS freed
+            FROM (SELECT id, size, used FROM durably_cache ORDER BY used, id LIMIT ?))
+        WHERE freed < ?)"""
 SWEEP = (
     "DELETE FROM durably_cache WHERE id IN "
     "(SELECT id FROM durably_cache WHERE expires IS NOT NULL AND expires <= ? LIMIT ?)"
@@ -44,15 +75,18 @@ SWEEP = (
 class SqliteCache(BaseCache):
     """Keeps results in an SQLite database, for any number of threads and processes.
 
-    Expired rows are deleted in passing, about once a minute. A result without a ttl stays until cleared.
+    Expired rows are deleted in passing, about once a minute. When the results take more than their limit, the least
+    recently used ones go; the space of what was deleted is used again, so the file stays about that large.
 
     Args:
         path: the file, created when missing; ``":memory:"``; or an open connection, made with
             ``check_same_thread=False``, which stays yours to close.
+        max_bytes: how much the names, keys and values take at most, in bytes. A single larger value is not kept.
         timeout: how long to wait for another process's lock, in seconds.
         clock: returns the time in seconds since the epoch, the same for all who share the file.
 
     Raises:
+        ConfigError: if `max_bytes` is not a positive whole number.
         ForeignDatabase: if the file is corrupt or belongs to another program.
         NewerSchema: if a newer version of this library wrote it.
         DatabaseLocked: if it stays locked for longer than `timeout`.
@@ -69,26 +103,44 @@ class SqliteCache(BaseCache):
 
     inline: ClassVar[bool] = True
 
-    def __init__(self, path: Source, *, timeout: float = 5.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Source,
+        *,
+        max_bytes: int = 1024 * 1024 * 1024,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.max_bytes = checked_bound("max_bytes", max_bytes)
         self._clock = clock
         # A cache may lose its last entries in a power cut, so no commit waits for the disk.
         self._database = Database(path, SCHEMA, timeout=timeout, synchronous="NORMAL")
         self._database.open()
         self._next_sweep = clock()
+        self._used: dict[int, float] = {}
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
-        rows = self._database.rows(GET, (namespace, key, self._clock()))
-        return rows[0][0] if rows else None
+        now = self._clock()
+        with self._database.lock:
+            rows = self._database.rows(GET, (namespace, key, now))
+            if not rows:
+                return None
+            [(value, one, used)] = rows
+            if now - used > RECENT and len(self._used) < REMEMBERED:
+                self._used[one] = now
+        found: bytes = value
+        return found
 
     def set(self, namespace: str, key: bytes, value: bytes, ttl: float | None = None) -> None:
         now = self._clock()
         expires = deadline(ttl, now)
+        size = len(namespace) + len(key) + len(value)
         with self._database.transaction() as cursor:
-            cursor.execute(SET, (namespace, key, value, expires))
-            if now >= self._next_sweep:
-                cursor.execute(SWEEP, (now, SWEEP_ROWS))
-                # A full sweep has left rows behind: the next `set` goes on with them.
-                self._next_sweep = now if cursor.rowcount == SWEEP_ROWS else now + SWEEP_EVERY
+            if size > self.max_bytes:
+                cursor.execute(UNSET, (namespace, key))
+            else:
+                cursor.execute(SET, (namespace, key, value, expires, size, now))
+            self._make_room(cursor, now)
 
     def clear(self, namespace: str | None = None) -> None:
         with self._database.transaction() as cursor:
@@ -99,3 +151,14 @@ class SqliteCache(BaseCache):
 
     def close(self) -> None:
         self._database.close()
+
+    def _make_room(self, cursor: sqlite3.Cursor, now: float) -> None:
+        """Delete what has expired, now and then, and what was not used for longest while there is too much."""
+        if now >= self._next_sweep:
+            cursor.execute(SWEEP, (now, DELETE_ROWS))
+            # A full sweep has left rows behind: the next `set` goes on with them.
+            self._next_sweep = now if cursor.rowcount == DELETE_ROWS else now + SWEEP_EVERY
+        while (excess := cursor.execute(TOTAL).fetchone()[0] - self.max_bytes) > 0:
+            cursor.executemany(USED, [(used, one) for one, used in self._used.items()])
+            self._used.clear()
+            cursor.execute(EVICT, (DELETE_ROWS, excess))
