@@ -94,8 +94,8 @@ class _Tables:
         ]
         return sorted(found, key=lambda pair: -pair[1].no)[:limit]
 
-    def records(self, run_no: int) -> list[bytes]:
-        return list(self.journals[run_no])
+    def records(self, run_no: int, after: int = 0) -> list[bytes]:
+        return self.journals[run_no][after:]
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
         if not row.no:

@@ -196,8 +196,12 @@ class Transaction(Protocol):
         """The threads that a query asks for, each with its current run; by the runs' numbers, from below ``before`` down."""
         ...
 
-    def records(self, run_no: int) -> list[bytes]:
-        """The chunks of a run's journal, in the order they were written."""
+    def records(self, run_no: int, after: int = 0) -> list[bytes]:
+        """The chunks of a run's journal, in the order they were written, without the first ``after`` ones.
+
+        Whoever follows a run asks again and again for what has come since: a chunk never appears in front of one that was
+        read before.
+        """
         ...
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:

@@ -246,6 +246,22 @@ class TransactionContract(Contract):
             saver.append([chunk(thread, run, piece) for piece in data[start : start + 100]])
         assert list(records(saver, run)) == data
 
+    def test_a_reader_gets_only_the_chunks_that_are_new_to_it(self) -> None:
+        """After any number of chunks; other runs have numbers of their own."""
+        saver = self.fresh()
+        thread, run = held(saver, "a")
+        other_thread, other = held(saver, "b")
+        for i in range(3):
+            saver.append([chunk(thread, run, b"%d" % i), chunk(other_thread, other, b"x")])
+
+        def since(after: int) -> list[bytes]:
+            found: list[bytes] = one(saver, lambda transaction: transaction.records(run.no, after))
+            return list(found)
+
+        assert [since(after) for after in range(5)] == [[b"0", b"1", b"2"], [b"1", b"2"], [b"2"], [], []]
+        saver.append([chunk(thread, run, b"3")])
+        assert since(3) == [b"3"]
+
     def test_a_stale_fence_appends_nothing(self) -> None:
         """Neither alone nor beside others; a fence from the future, or of no thread, is stale too."""
         saver = self.fresh()

@@ -150,9 +150,9 @@ class _Statements:
         row = self._execute(statement, parameters).fetchone()
         return None if row is None else RunRow(*row)
 
-    def records(self, run_no: int) -> list[bytes]:
-        base = run_no * CHUNKS_A_RUN
-        return [data for (data,) in self._execute(RECORDS, (base, base + CHUNKS_A_RUN))]
+    def records(self, run_no: int, after: int = 0) -> list[bytes]:
+        base = run_no * CHUNKS_A_RUN  # places are numbered from one, without gaps
+        return [data for (data,) in self._execute(RECORDS, (base + after, base + CHUNKS_A_RUN))]
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
         cursor = self._execute(
