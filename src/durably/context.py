@@ -31,6 +31,10 @@ class Place(Protocol):
         """The `durably.runtime.Runtime` of the body under way."""
         ...
 
+    def once(self, store: Any) -> tuple[str, str]:
+        """The run and the call under way, for a write to ``store`` that is made once; at its end the run tells it."""
+        ...
+
 
 current: ContextVar[Place | None] = ContextVar("durably_scope", default=None)
 

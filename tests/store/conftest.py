@@ -97,20 +97,20 @@ def letters() -> Letters:
 
 
 class Call:
-    """Stands in for the engine: the call under way has this id."""
+    """Stands in for the engine: the call under way is of this run, and has this id."""
 
-    def __init__(self, call_id: str) -> None:
-        self.call_id = call_id
+    def __init__(self, run_id: str, call_id: str) -> None:
+        self.names = run_id, call_id
 
-    def runtime(self) -> Call:
-        return self
+    def once(self, store: BaseStore) -> tuple[str, str]:
+        return self.names
 
 
 @pytest.fixture
-def in_call() -> Iterator[Callable[[str], None]]:
-    """Returns a function that says which call the test is in."""
+def in_call() -> Iterator[Callable[[str, str], None]]:
+    """Returns a function that says which call of which run the test is in."""
     before = current.set(None)
-    yield lambda call_id: void(current.set(Call(call_id)))  # type: ignore[arg-type]
+    yield lambda run_id, call_id: void(current.set(Call(run_id, call_id)))  # type: ignore[arg-type]
     current.reset(before)
 
 

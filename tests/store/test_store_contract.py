@@ -24,6 +24,7 @@ from durably.store.base import (
 )
 
 NS = ("users", "ada")
+InCall = Callable[[str, str], None]
 
 
 def keys(items: list[SearchItem]) -> list[str]:
@@ -317,18 +318,18 @@ def test_threads_write_at_once_and_lose_nothing(store: BaseStore) -> None:
     assert len(store.search(("w",), limit=1000)) == 320
 
 
-def test_once_writes_once_for_each_call_and_item(store: BaseStore, in_call: Callable[[str], None]) -> None:
-    in_call("run1.task.0")
+def test_once_writes_once_for_each_call_and_item(store: BaseStore, in_call: InCall) -> None:
+    in_call("run1", "task.0")
     store.put(NS, "k", {"n": 1}, once=True)
     store.put(NS, "k", {"n": 2}, once=True)
     store.put(NS, "other", {"n": 3}, once=True)
     assert store.get(NS, "k").value == {"n": 1}  # type: ignore[union-attr]
     assert store.get(NS, "other").value == {"n": 3}  # type: ignore[union-attr]
 
-    in_call("run1.task.1")
+    in_call("run1", "task.1")
     store.put(NS, "k", {"n": 4}, once=True)
     assert store.get(NS, "k").value == {"n": 4}  # type: ignore[union-attr]
-    in_call("run1.task.0")
+    in_call("run1", "task.0")
     store.put(NS, "k", {"n": 5}, once=True)
     assert store.get(NS, "k").value == {"n": 4}, "a late retry must not undo newer work"  # type: ignore[union-attr]
     store.delete(NS, "k")
@@ -336,8 +337,8 @@ def test_once_writes_once_for_each_call_and_item(store: BaseStore, in_call: Call
     assert store.get(NS, "k") is None, "what others deleted must not come back"
 
 
-def test_once_that_was_refused_can_be_tried_again(store: BaseStore, in_call: Callable[[str], None]) -> None:
-    in_call("c")
+def test_once_that_was_refused_can_be_tried_again(store: BaseStore, in_call: InCall) -> None:
+    in_call("run1", "c")
     with pytest.raises(EncodeError):
         store.put(NS, "k", {"bad": object()}, once=True)
     store.put(NS, "k", {"n": 1}, once=True)
@@ -345,10 +346,35 @@ def test_once_that_was_refused_can_be_tried_again(store: BaseStore, in_call: Cal
     assert store.get(NS, "k") is not None
 
 
-def test_once_needs_a_call(store: BaseStore, in_call: Callable[[str], None]) -> None:
-    with pytest.raises(OutsideRunError, match="once=True"):
-        store.put(NS, "k", {}, once=True)
-    in_call("")
+def test_once_needs_a_call(store: BaseStore) -> None:
     with pytest.raises(OutsideRunError, match="once=True"):
         store.put(NS, "k", {}, once=True)
     assert store.get(NS, "k") is None
+
+
+def test_once_is_remembered_until_a_day_after_the_end_of_the_run(make_store: Any, clock: Any, in_call: InCall) -> None:
+    store = make_store(clock=clock)
+    day = 24 * 60
+
+    def wrote(run_id: str, call_id: str = "c") -> bool:
+        in_call(run_id, call_id)
+        store.delete(NS, "k")
+        store.put(NS, "k", {}, once=True)
+        store.sweep_ttl()
+        return store.get(NS, "k") is not None
+
+    assert [wrote(run) for run in ("r", "r2", "q")] == [True] * 3
+    assert wrote("r", "d")
+    clock.minutes(1000 * day)
+    assert [wrote(run) for run in ("r", "r2", "q")] == [False] * 3, "a run may go on after years"
+    store.forget_once("r")
+    store.forget_once("unknown")
+    clock.minutes(day - 1)
+    store.forget_once("r")
+    assert not wrote("r"), "an attempt that was superseded may still try"
+    clock.minutes(2)
+    assert not wrote("q")
+    assert [wrote(run) for run in ("r", "r2", "q")] == [True, False, False]
+    assert wrote("r", "d")
+    with pytest.raises(ConfigError, match="run id"):
+        store.forget_once("")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from durably import InMemorySaver, RetryPolicy, Runtime, entrypoint, get_runtime, get_store, task
+from durably import Command, InMemorySaver, RetryPolicy, Runtime, entrypoint, get_runtime, get_store, interrupt, task
 from durably.store.base import BaseStore
+from durably.store.memory import InMemoryStore
 
 NS = ("users", "ada")
 
@@ -106,6 +107,100 @@ def test_a_task_that_runs_again_on_resume_writes_once(store: BaseStore) -> None:
     assert written == ["a", "a", "b"]
     assert store.get(NS, "a").value == {"write": 1}  # type: ignore[union-attr]
     assert store.get(NS, "b").value == {"write": 3}  # type: ignore[union-attr]
+
+
+class Listener(InMemoryStore):
+    """Notes which runs it is told to let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: list[str] = []
+        self.broken = False
+
+    def forget_once(self, run_id: str) -> None:
+        self.over.append(run_id)
+        if self.broken:
+            raise ConnectionError("the database is away")
+
+
+def test_a_store_is_told_when_a_run_is_over_and_not_before() -> None:
+    store, trouble = Listener(), [ConnectionError()]
+
+    @task
+    def note(text: str) -> str:
+        get_store().put(NS, text, {}, once=True)
+        if trouble:
+            raise trouble.pop()
+        return text
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    def main(text: str) -> str:
+        note(text).result()
+        answer: str = interrupt("well?")
+        return answer
+
+    def names() -> list[str | None]:
+        return [run.run_id for run in main.runs("1")]
+
+    with pytest.raises(ConnectionError):
+        main.invoke("a", thread_id="1")
+    main.invoke(None, thread_id="1")
+    assert store.over == [], "a question is open: the run can go on"
+    main.invoke(Command(resume="yes"), thread_id="1")
+    assert store.over == names(), "told by an attempt that wrote nothing itself"
+
+
+def test_a_store_is_told_in_both_colours_and_without_a_checkpointer() -> None:
+    store = Listener()
+    runs: list[str] = []
+
+    @task
+    async def note(fails: bool) -> None:
+        info = get_runtime().execution_info
+        assert info is not None and info.run_id is not None
+        runs.append(info.run_id)
+        await get_store().aput(NS, "k", {}, once=True)
+        if fails:
+            raise ConnectionError
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    async def recorded(fails: bool) -> None:
+        await note(fails)
+
+    @entrypoint(store=store)
+    async def unrecorded(fails: bool) -> None:
+        await note(fails)
+
+    asyncio.run(recorded.ainvoke(False, thread_id="1"))
+    asyncio.run(unrecorded.ainvoke(False))
+    with pytest.raises(ConnectionError):
+        asyncio.run(unrecorded.ainvoke(True))
+    assert store.over == runs, "without a record there is no going on with a run that failed"
+
+
+def test_a_run_that_writes_nothing_once_tells_nothing() -> None:
+    store = Listener()
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    def main(text: str, *, store: BaseStore) -> str:
+        store.put(NS, text, {})
+        return text
+
+    main.invoke("a", thread_id="1")
+    assert store.over == []
+
+
+def test_a_store_that_cannot_be_told_does_not_fail_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    store = Listener()
+    store.broken = True
+
+    @entrypoint(checkpointer=InMemorySaver(), store=store)
+    def main(text: str, *, store: BaseStore) -> str:
+        store.put(NS, text, {}, once=True)
+        return text
+
+    assert main.invoke("a", thread_id="1") == "a"
+    assert store.over[0] in caplog.text
 
 
 def test_items_are_results_that_replay(store: BaseStore) -> None:

@@ -22,6 +22,7 @@ from durably.errors import (
 from durably.serde import TypedSerializer
 from durably.store.base import GetOp, PutOp, SearchOp
 from durably.store.sqlite import SqliteStore
+from durably.store.sqlite.rows import SCHEMA
 
 NS = ("users", "ada")
 
@@ -156,6 +157,19 @@ def test_filters_never_reach_the_database(tmp_path: Path) -> None:
         store.close()
     assert heard
     assert not any("needle" in text for text in heard)
+
+
+def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE durably_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+        old.execute("INSERT INTO durably_parts VALUES ('store', 1)")
+        for statement in SCHEMA.migrations[0]:
+            old.execute(statement)
+        old.execute("INSERT INTO durably_store_once VALUES (?, 1.0)", ("\x1f".join(["run/call", "n", "k"]),))
+    with SqliteStore(path) as store:
+        store.batch([PutOp(("n",), "k", {}, once_key="run/call"), PutOp(("n",), "k2", {}, once_key="run/call")])
+        assert [item.key for item in store.search(("n",))] == ["k2"]
 
 
 def test_store_and_cache_share_a_file(tmp_path: Path) -> None:

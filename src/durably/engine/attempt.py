@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
+from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ from .perform import perform
 from .request import Admitted, Busy, Ending, Existing, Fork, Request
 from .rows import Head, Outcome, as_started, encode_extra
 from .run import Run
-from .steps import Pause, Steps
+from .steps import Do, Pause, Steps
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer, RunRow, Work
@@ -100,7 +101,12 @@ def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
     """
     if invocation.checkpointer is None:
         run = Run(new_run_id(), invocation.options, journal=Journal(), log=None, serde=PLAIN, host=host)
-        result = yield from _performed(run, invocation, invocation.value, invocation.env)
+        try:
+            result = yield from _performed(run, invocation, invocation.value, invocation.env)
+        except Exception:
+            yield from _let_go(run)  # nothing is recorded, so there is no going on with it
+            raise
+        yield from _let_go(run)
     else:
         result = yield from _recorded(invocation, invocation.checkpointer, host)
     value = result.value if isinstance(result, FinalValue) else result
@@ -218,6 +224,8 @@ def _held(
         host=host,
         memory=_memory(admitted.saved, checkpointer),
     )
+    if row.attempt > 1 and invocation.env.store is not None:
+        run.stores.append(invocation.env.store)  # an attempt before this one may have written to it
     durable = options.durability == "sync"
     try:
         previous = MISSING if admitted.saved is None else admitted.saved.value()
@@ -235,7 +243,18 @@ def _held(
             error.add_note(f"Moreover the end of the run could not be recorded: {trouble}")
         raise
     yield from _settle(committer, log, admitted, ending, durable=durable)
+    if ending.status == "done":
+        yield from _let_go(run)
     return result
+
+
+def _let_go(run: Run) -> Steps[None]:
+    """The run is over: tell the stores, which remember its writes as long as one of them may be tried again."""
+    for store in run.stores:
+        try:
+            yield Do(partial(store.forget_once, run.run_id), inline=store.inline)
+        except Exception:  # what it remembers takes space, and does no harm
+            logger.warning("a store was not told that run %s is over", run.run_id, exc_info=True)
 
 
 def _settle(committer: Committer, log: Log, admitted: Admitted, ending: Ending, *, durable: bool) -> Steps[None]:

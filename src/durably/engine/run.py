@@ -33,6 +33,7 @@ from .schemas import as_wanted, schema_of
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer
+    from ..store.base import BaseStore
     from ..types import Durability
     from .commit import Log
     from .options import Options
@@ -77,6 +78,7 @@ class Run:
         self.questions: dict[Key, Interrupt[Any]] = {}
         self.failed: list[FailedCall] = []  # what raised, in this attempt or in one that is replayed
         self.memory: dict[str, Any] = memory or {}
+        self.stores: list[BaseStore] = []  # that remember what was written once, until the run is over
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
 

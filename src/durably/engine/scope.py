@@ -11,6 +11,7 @@ from .identity import branch_path
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
+    from ..store.base import BaseStore
     from .call import TaskFuture
 
 __all__ = ["Scope"]
@@ -95,3 +96,11 @@ class Scope:
     def runtime(self) -> Runtime[Any]:
         """The runtime of the body under way."""
         return self.body.runtime()
+
+    def once(self, store: BaseStore) -> tuple[str, str]:
+        """The run and the call under way, for a write to ``store`` that is made once; at its end the run tells it."""
+        run = self.body.run
+        with run.lock:
+            if store not in run.stores:
+                run.stores.append(store)
+        return run.run_id, self.body.id

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from ..context import here
-from ..errors import ConfigError, OutsideRunError
+from ..errors import ConfigError
 from .ops import (
     NOT_PROVIDED,
     Embed,
@@ -58,6 +58,8 @@ class BaseStore(ABC):
     A backend implements `batch` and `abatch`; everything else is made of them.
     """
 
+    inline: ClassVar[bool] = False
+    """Whether operations are so short that they may run on an event loop."""
     supports_ttl: bool = False
     ttl_config: TTLConfig | None = None
 
@@ -184,6 +186,23 @@ class BaseStore(ABC):
         """Forget an item as `delete` does."""
         await self.abatch([PutOp(namespace, key, None)])
 
+    def forget_once(self, run_id: str) -> None:
+        """Let go of what ``put(..., once=True)`` has to remember of a run, after a day.
+
+        The engine says this of every run that is over, since none of its calls is made again. Say it of runs that
+        you delete while they could still go on. The day is for attempts that were superseded and do not know it yet.
+
+        Args:
+            run_id: the run.
+        """
+        return
+
+    async def aforget_once(self, run_id: str) -> None:
+        """Do what `forget_once` does."""
+        import asyncio
+
+        await asyncio.to_thread(self.forget_once, run_id)
+
     def list_namespaces(
         self,
         *,
@@ -230,7 +249,11 @@ class BaseStore(ABC):
         minutes = (self.ttl_config or {}).get("default_ttl") if isinstance(ttl, NotProvided) else ttl
         if minutes is not None and not self.supports_ttl:
             raise ConfigError(f"{type(self).__name__} does not support a ttl; leave it out")
-        return PutOp(namespace, key, value, index, minutes, call_id() if once else None)
+        return PutOp(namespace, key, value, index, minutes, self._once_key() if once else None)
+
+    def _once_key(self) -> str:
+        # The run comes first: what is remembered of a run is found by it.
+        return "/".join(here("put(..., once=True)").once(self))
 
 
 def listing_op(
@@ -243,15 +266,3 @@ def listing_op(
     if suffix:
         conditions.append(MatchCondition("suffix", suffix))
     return ListNamespacesOp(tuple(conditions), max_depth, limit, offset)
-
-
-def call_id() -> str:
-    """Return the id of the call under way, which is the same on every attempt.
-
-    Raises:
-        OutsideRunError: where there is none.
-    """
-    found: str = here("put(..., once=True)").runtime().call_id
-    if not found:
-        raise OutsideRunError("put(..., once=True) was called where no call has an id; call it inside a task")
-    return found

@@ -69,7 +69,8 @@ class MemoryRows(Rows):
         self._ttl: dict[int, float] = {}
         self._vectors: dict[Namespace, dict[int, VectorRow]] = {}
         self._of_item: dict[int, list[int]] = {}
-        self._once: set[str] = set()
+        self._once: dict[str, set[str]] = {}
+        self._over: dict[str, float] = {}
         self._ids = count(1)
         self._vector_ids = count(1)
         self._order = count(1)
@@ -138,10 +139,21 @@ class MemoryRows(Rows):
                 yield namespace
 
     def claim(self, once_key: str, now: float) -> bool:
-        if once_key in self._once:
+        claims = self._once.setdefault(once_key.partition("/")[0], set())
+        if once_key in claims:
             return False
-        self._once.add(once_key)
+        claims.add(once_key)
         return True
+
+    def release(self, run_id: str, expires: float) -> None:
+        if run_id in self._once:
+            self._over.setdefault(run_id, expires)
+
+    def sweep_claims(self, now: float, limit: int) -> int:
+        gone = [run_id for run_id, expires in self._over.items() if expires <= now][:limit]
+        for run_id in gone:
+            del self._over[run_id], self._once[run_id]
+        return len(gone)
 
     def changes(self) -> tuple[int, int]:
         return self._added, self._deleted

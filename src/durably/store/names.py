@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import ConfigError
 from .ops import ListNamespacesOp, MatchCondition
 
-__all__ = ["checked_count", "checked_key", "checked_namespace", "checked_prefix", "listing", "matches"]
+__all__ = ["check_text", "checked_count", "checked_key", "checked_namespace", "checked_prefix", "listing", "matches"]
 
 RESERVED = frozenset({"langgraph", "durably"})
 

@@ -87,6 +87,14 @@ class Rows(ABC):
         """Return whether this is the first claim of this name."""
 
     @abstractmethod
+    def release(self, run_id: str, expires: float) -> None:
+        """Let the claims of a run go at that time: those whose names begin with its id and a slash."""
+
+    @abstractmethod
+    def sweep_claims(self, now: float, limit: int) -> int:
+        """Delete at most so many claims whose time has come, and return how many."""
+
+    @abstractmethod
     def changes(self) -> tuple[int, int]:
         """Return how many vectors have ever been added and deleted."""
 

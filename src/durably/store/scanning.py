@@ -7,14 +7,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..serde import TypedSerializer
 from .base import BaseStore
 from .embed import Embedder, Vectors
 from .filters import holds
-from .names import listing
+from .names import check_text, listing
 from .ops import IndexConfig, Item, Op, Result, SearchItem, TTLConfig
 from .plan import Delete, Find, Get, List, Planned, Put, place, plan, seconds, to_embed
 from .rows import Row, Rows, Write
@@ -31,13 +31,13 @@ FETCH = 500
 SWEEP_ROWS = 1000
 """Expired rows that a write deletes in passing at most."""
 SWEEP_MINUTES = 5.0
+ONCE_SECONDS = 24 * 60 * 60.0
+"""How long after the end of a run its writes that were made once are remembered."""
 
 
 class ScanningStore(BaseStore):
     """A store that filters and compares vectors in this process; its subclass keeps the rows."""
 
-    inline: ClassVar[bool] = False
-    """Whether operations are so short that they may run on an event loop."""
     supports_ttl = True
 
     def __init__(
@@ -83,14 +83,20 @@ class ScanningStore(BaseStore):
 
         return await asyncio.to_thread(self._apply, plans, vectors)
 
+    def forget_once(self, run_id: str) -> None:
+        check_text(run_id, "the run id")
+        with self._rows(writing=True) as rows:
+            rows.release(run_id, self._clock() + ONCE_SECONDS)
+
     def sweep_ttl(self) -> int:
         """Delete every expired item now, and return how many there were. Writes also do this in passing."""
         swept = 0
         while True:
+            now = self._clock()
             with self._rows(writing=True) as rows:
-                found = rows.sweep(self._clock(), SWEEP_ROWS)
+                found, claims = rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS)
             swept += found
-            if found < SWEEP_ROWS:
+            if max(found, claims) < SWEEP_ROWS:
                 return swept
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> None:
@@ -132,7 +138,7 @@ class ScanningStore(BaseStore):
         if touched:
             rows.touch(touched, now)
         if now >= self._next_sweep:
-            left = rows.sweep(now, SWEEP_ROWS) == SWEEP_ROWS
+            left = max(rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS)) == SWEEP_ROWS
             self._next_sweep = now if left else now + self._sweep_every
 
     def _one(self, planned: Planned, rows: Rows, vectors: Vectors, now: float, touched: set[int]) -> Result:

@@ -41,6 +41,10 @@ SCHEMA = Schema(
             """CREATE TRIGGER durably_store_vector_deleted AFTER DELETE ON durably_store_vectors BEGIN
                UPDATE durably_store_changes SET deleted = deleted + 1; END""",
         ),
+        (
+            "ALTER TABLE durably_store_once ADD COLUMN expires REAL",
+            "CREATE INDEX durably_store_once_expires ON durably_store_once (expires) WHERE expires IS NOT NULL",
+        ),
     ),
 )
 
@@ -71,7 +75,14 @@ SWEEP = """
 NAMESPACES = """
     SELECT DISTINCT namespace FROM durably_store
     WHERE :live_at IS NULL OR expires IS NULL OR expires > :live_at"""
-CLAIM = "INSERT INTO durably_store_once VALUES (?, ?) ON CONFLICT DO NOTHING"
+CLAIM = "INSERT INTO durably_store_once (name, at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+# "0" follows "/": the range is what begins with the run's id and a slash.
+RELEASE = """
+    UPDATE durably_store_once SET expires = :expires
+    WHERE name > :run || '/' AND name < :run || '0' AND expires IS NULL"""
+SWEEP_CLAIMS = """
+    DELETE FROM durably_store_once WHERE name IN
+    (SELECT name FROM durably_store_once WHERE expires IS NOT NULL AND expires <= ? LIMIT ?)"""
 CHANGES = "SELECT added, deleted FROM durably_store_changes"
 VECTOR_IDS = "SELECT id FROM durably_store_vectors WHERE {under} ORDER BY id"
 VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE {under} AND id > :after ORDER BY id"
@@ -129,6 +140,12 @@ class SqliteRows(Rows):
 
     def claim(self, once_key: str, now: float) -> bool:
         return self._cursor.execute(CLAIM, (once_key, now)).rowcount == 1
+
+    def release(self, run_id: str, expires: float) -> None:
+        self._cursor.execute(RELEASE, {"run": run_id, "expires": expires})
+
+    def sweep_claims(self, now: float, limit: int) -> int:
+        return self._cursor.execute(SWEEP_CLAIMS, (now, limit)).rowcount
 
     def changes(self) -> tuple[int, int]:
         added, deleted = self._cursor.execute(CHANGES).fetchone()
