@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cases import Case, cases
+from .cases import Case, Size, cases, ours_alone
 from .measure import ENOUGH, measure_all
 from .report import about, bare_cases, markdown, save
 from .systems import BARE, DURABLY, HERE, SYSTEMS, System, note, python_of, versions
@@ -14,7 +14,7 @@ from .systems import BARE, DURABLY, HERE, SYSTEMS, System, note, python_of, vers
 
 def main() -> int:
     arguments = parse()
-    size = "tiny" if arguments.tiny else "quick" if arguments.quick else "full"
+    size: Size = "tiny" if arguments.tiny else "quick" if arguments.quick else "full"
     rounds = arguments.rounds or (3 if size == "full" else 1)
     wanted = [case for case in cases(size) if not arguments.only or any(t in case.id for t in arguments.only)]
     if not wanted:
@@ -25,7 +25,7 @@ def main() -> int:
     pythons = {system: environment(system, arguments.here) for system in systems}
     shares = {system: share(system, wanted) for system in systems}
     results = measure_all(pythons, shares, rounds, enough=0 if arguments.tiny else ENOUGH)
-    packages = {system.name: versions(python) for system, python in pythons.items() if system.requirements}
+    packages = {system.name: versions(python) for system, python in pythons.items()}
     facts = about(rounds, packages)
     text = markdown(results, wanted, facts)
     print(text)
@@ -35,11 +35,17 @@ def main() -> int:
 
 
 def share(system: System, wanted: list[Case]) -> list[Case]:
-    return bare_cases(wanted) if system is BARE else wanted
+    if system is BARE:
+        return bare_cases(wanted)
+    return [
+        case
+        for case in wanted
+        if case.backend.startswith(system.backends) and (system is DURABLY or not ours_alone(case))
+    ]
 
 
 def environment(system: System, here: bool) -> str:
-    return sys.executable if here and system is DURABLY else python_of(system)
+    return sys.executable if here and system in (DURABLY, BARE) else python_of(system)
 
 
 def parse() -> argparse.Namespace:
@@ -52,7 +58,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured; 3, with --quick 1")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cases with one of these in their name")
     parser.add_argument("--system", nargs="+", choices=list(SYSTEMS), help="instead of all of them")
-    parser.add_argument("--here", action="store_true", help="measure durably in the Python that runs this")
+    parser.add_argument(
+        "--here", action="store_true", help="measure durably and the limits in the Python that runs this"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="FOLDER")
     return parser.parse_args()
 

@@ -49,6 +49,11 @@ class Results:
         answers = self.rounds.get((system.name, case))
         return statistics.median(answer[what] for answer in answers) if answers else None
 
+    def figures(self, system: System, case: str) -> dict[str, float]:
+        """The medians of what the work itself counted."""
+        rounds = [answer.get("figures", {}) for answer in self.rounds.get((system.name, case), ())]
+        return {name: statistics.median(found[name] for found in rounds) for name in (rounds[0] if rounds else ())}
+
 
 def measure_all(
     pythons: dict[System, str], cases: dict[System, list[Case]], rounds: int, enough: float = ENOUGH
@@ -63,7 +68,7 @@ def measure_all(
                     results.add(system, case.id, answer)
                     note(f"round {number}/{rounds}  {case.id:44} {system.name:10} {brief(answer)}")
         for system in pythons:
-            if system.requirements:
+            if system.imports:
                 results.add(system, "import", import_cost(system, pythons[system]))
     return results
 

@@ -12,9 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .cases import LIMITS, TITLES, Case, limit
+from .cases import LIMITS, SCENARIOS, Case, limit, units
+from .goals import goal_of
 from .measure import SLOW, Results
-from .systems import BARE, DURABLY, LANGGRAPH, ROOT, System
+from .systems import BARE, DBOS, DURABLY, LANGGRAPH, ROOT, System
 
 COLUMNS = (
     "scenario",
@@ -22,24 +23,20 @@ COLUMNS = (
     "colour",
     "kept in",
     "LangGraph",
+    "DBOS",
     "durably",
     "times faster",
+    "goal",
     "limit",
     "durably / limit",
+    "goal",
     "memory LangGraph",
     "memory durably",
 )
-KEPT = {
-    "none": "-",
-    "memory": "memory",
-    "sqlite-normal": "SQLite, async, NORMAL",
-    "sqlite-full": "SQLite, sync, FULL",
-}
-
 
 EXPLAINED = (
-    "Times and memory are for one run or one task, but for the sleeping tasks, which are timed together. "
-    f"What took longer than {SLOW} s was measured once."
+    "Times and memory are for one run, task or turn; sleeping tasks, resumed runs and large results are timed as a whole. "
+    f"What took longer than {SLOW} s was measured once. `!` stands at a goal that was not met."
 )
 
 
@@ -51,6 +48,8 @@ def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
         f"{about['date']}, commit {about['commit']}, {machine}, {about['rounds']} rounds, medians.",
         EXPLAINED,
         table(COLUMNS, [row(results, case) for case in cases]),
+        "## What the work itself counted",
+        table(("scenario", "size", "colour", "kept in", "figure", "LangGraph", "durably"), figures(results, cases)),
         "## Importing `entrypoint` and `task`",
         table(("system", "time", "memory", "modules"), [row for row in imports(results) if row]),
         "## The limits",
@@ -64,21 +63,49 @@ def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
 
 def row(results: Results, case: Case) -> list[str]:
     theirs, ours = each(results, LANGGRAPH, case), each(results, DURABLY, case)
-    bare = limit(case)
-    least = each(results, BARE, bare)
+    bare, goal = limit(case), goal_of(case)
+    least = each(results, BARE, bare) if bare else None
     return [
-        TITLES[case.scenario],
-        f"{case.size:,}",
-        case.colour,
-        KEPT[case.backend],
+        *name(case),
         duration(theirs),
+        duration(each(results, DBOS, case)),
         duration(ours),
         ratio(theirs, ours),
-        f"{duration(least)} {LIMITS[bare.scenario]}",
+        judged(goal.faster, quotient(theirs, ours), at_least=True),
+        f"{duration(least)} {LIMITS[bare.scenario]}" if bare else "-",
         ratio(ours, least),
+        judged(goal.of_limit, quotient(ours, least), at_least=False),
         size(each(results, LANGGRAPH, case, "memory_bytes")),
         size(each(results, DURABLY, case, "memory_bytes")),
     ]
+
+
+def name(case: Case) -> list[str]:
+    return [SCENARIOS[case.scenario].title, f"{case.size:,}", case.colour, case.kept]
+
+
+def judged(goal: float | None, reached: float | None, at_least: bool) -> str:
+    """The goal, marked where it was measured and not met."""
+    if goal is None:
+        return "-"
+    met = reached is None or (reached >= goal if at_least else reached <= goal)
+    return f"{goal:g}{'' if met else ' !'}"
+
+
+def figures(results: Results, cases: list[Case]) -> list[list[str]]:
+    """Everything but times that a scenario reports, a row each."""
+    rows = []
+    for case in cases:
+        theirs, ours = results.figures(LANGGRAPH, case.id), results.figures(DURABLY, case.id)
+        for figure in ours or theirs:
+            numbers = [shown(figure, found.get(figure)) for found in (theirs, ours)]
+            rows.append([*name(case), figure.rpartition(", ")[0], *numbers])
+    return rows
+
+
+def shown(figure: str, value: float | None) -> str:
+    """A number in the unit that the figure's name ends with."""
+    return size(value) if figure.endswith(", bytes") else duration(value)
 
 
 def imports(results: Results) -> list[list[str]]:
@@ -98,7 +125,7 @@ def limits(results: Results, cases: list[Case]) -> list[list[str]]:
             LIMITS[bare.scenario],
             bare.colour,
             f"{bare.size:,}",
-            KEPT[bare.backend],
+            bare.kept,
             duration(each(results, BARE, bare)),
         ]
         for bare in bare_cases(cases)
@@ -107,7 +134,7 @@ def limits(results: Results, cases: list[Case]) -> list[list[str]]:
 
 def bare_cases(cases: list[Case]) -> list[Case]:
     """The limits that these cases are held against, and a function call beside them."""
-    found = {limit(case): None for case in cases}
+    found = {bare: None for case in cases if (bare := limit(case))}
     largest = max((case.size for case in cases), default=0)
     return [Case("calls", "sync", largest), *found]
 
@@ -115,11 +142,7 @@ def bare_cases(cases: list[Case]) -> list[Case]:
 def each(results: Results, system: System, case: Case, what: str = "seconds") -> float | None:
     """The median for one run or one task of a case."""
     whole = results.median(system, case.id, what)
-    return None if whole is None else whole / (1 if case.scenario in TOGETHER else case.size)
-
-
-# Done side by side, so that a time for each would say nothing.
-TOGETHER = ("naps", "threads_napping", "napping")
+    return None if whole is None else whole / units(case)
 
 
 def duration(seconds: float | None) -> str:
@@ -137,8 +160,13 @@ def size(count: float | None) -> str:
     return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB"
 
 
+def quotient(larger: float | None, smaller: float | None) -> float | None:
+    return larger / smaller if larger is not None and smaller else None
+
+
 def ratio(larger: float | None, smaller: float | None) -> str:
-    return f"{larger / smaller:.3g}" if larger is not None and smaller else "-"
+    found = quotient(larger, smaller)
+    return "-" if found is None else f"{found:.3g}"
 
 
 def table(columns: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -23,13 +23,17 @@ class System:
         name: as the table says it.
         program: the file with its scenarios, in ``programs/``.
         module: what replaces the word ``langgraph`` in that program's imports.
-        requirements: what pip installs in its environment; empty for the standard library alone.
+        requirements: what pip installs in its environment.
+        imports: whether importing it is measured.
+        backends: how the names of those it can run on begin.
     """
 
     name: str
     program: str
     module: str
-    requirements: tuple[str, ...] = ()
+    requirements: tuple[str, ...]
+    imports: bool = True
+    backends: tuple[str, ...] = ("",)
 
     @property
     def path(self) -> Path:
@@ -38,15 +42,14 @@ class System:
 
 DURABLY = System("durably", "functional.py", "durably", (f"--editable={ROOT}",))
 LANGGRAPH = System("LangGraph", "functional.py", "langgraph", ("langgraph==1.2.*", "langgraph-checkpoint-sqlite==3.*"))
-BARE = System("bare", "bare.py", "")
+DBOS = System("DBOS", "steps.py", "dbos", ("dbos==3.*",), imports=False, backends=("sqlite",))
+BARE = System("bare", "bare.py", "", ("msgspec",), imports=False)
 
-SYSTEMS = {system.name.lower(): system for system in (DURABLY, LANGGRAPH, BARE)}
+SYSTEMS = {system.name.lower(): system for system in (DURABLY, LANGGRAPH, DBOS, BARE)}
 
 
 def python_of(system: System) -> str:
     """The Python of the system's environment, made first where it is missing or out of date."""
-    if not system.requirements:
-        return sys.executable
     folder = HERE / f".env-{system.name.lower()}"
     python, stamp = folder / "bin" / "python", folder / "stamp"
     wanted = fingerprint(system)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.util
+import inspect
 import json
 import re
 import resource
@@ -54,24 +55,31 @@ def load(path: Path, module: str) -> ModuleType:
 
 def in_threads(program: ModuleType, build: Callable[..., Any], request: Any, path: str) -> Any:
     with program.open_saver(request["backend"], path) as saver:
-        setting = program.Setting(saver, request["durability"])
+        setting = program.Setting(saver, request["durability"], path)
         build(setting, min(WARM_UP, request["size"]))()
         work, clocks = build(setting, request["size"]), Clocks(request["enough"])
         for _ in clocks:
             with clocks.measuring():
-                work()
+                figures = work()
+            clocks.note(figures)
     return clocks.answer()
 
 
 async def on_a_loop(program: ModuleType, build: Callable[..., Any], request: Any, path: str) -> Any:
     async with program.open_async_saver(request["backend"], path) as saver:
-        setting = program.Setting(saver, request["durability"])
-        await build(setting, min(WARM_UP, request["size"]))()
-        work, clocks = build(setting, request["size"]), Clocks(request["enough"])
+        setting = program.Setting(saver, request["durability"], path)
+        await (await built(build(setting, min(WARM_UP, request["size"]))))()
+        work, clocks = await built(build(setting, request["size"])), Clocks(request["enough"])
         for _ in clocks:
             with clocks.measuring():
-                await work()
+                figures = await work()
+            clocks.note(figures)
     return clocks.answer()
+
+
+async def built(work: Any) -> Callable[[], Any]:
+    """The work; making it may have to wait, and is not measured."""
+    return await work if inspect.isawaitable(work) else work
 
 
 class Clocks:
@@ -83,6 +91,7 @@ class Clocks:
         self.cpu: list[float] = []
         self.memory_before = peak_memory()
         self.memory = 0
+        self.figures: dict[str, list[float]] = {}
 
     def __iter__(self) -> Iterator[int]:
         yield 1
@@ -99,12 +108,18 @@ class Clocks:
         if len(self.seconds) == 1:  # later ones reuse the memory that the first has freed
             self.memory = peak_memory() - self.memory_before
 
+    def note(self, figures: dict[str, float] | None) -> None:
+        """Keep what the work itself has counted."""
+        for name, figure in (figures or {}).items():
+            self.figures.setdefault(name, []).append(figure)
+
     def answer(self) -> dict[str, Any]:
         return {
             "seconds": statistics.median(self.seconds),
             "cpu_seconds": statistics.median(self.cpu),
             "repeats": len(self.seconds),
             "memory_bytes": self.memory,
+            "figures": {name: statistics.median(found) for name, found in self.figures.items()},
         }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SCENARIOS = {"empty", "one_thread", "sequential", "fan_out", "naps"}
+SCENARIOS = {"empty", "one_thread", "sequential", "fan_out", "naps", "callers", "resume", "chat", "json", "blob"}
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
@@ -22,7 +22,7 @@ def run(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
 
 
 def test_harness_measures_every_scenario(tmp_path: Path) -> None:
-    backends = ("none", "sqlite-full")
+    backends = ("none", "sqlite-full", "resume", "chat", "json", "blob")
     table, saved = run(tmp_path, "--system", "durably", "bare", "--only", *backends)
     ours = [entry for entry in saved["results"] if entry["system"] == "durably"]
     measured = {(entry["case"]["scenario"], entry["case"].get("colour")) for entry in ours}
@@ -30,6 +30,8 @@ def test_harness_measures_every_scenario(tmp_path: Path) -> None:
     assert all(one["seconds"] > 0 for entry in saved["results"] for one in entry["rounds"])
     assert saved["errors"] == []
     assert "| sequential tasks " in table
+    chats = [one for entry in ours if entry["case"]["scenario"] == "chat" for one in entry["rounds"]]
+    assert all("stored, bytes" in one["figures"] for one in chats)
     assert (next(tmp_path.glob("*.md"))).read_text().strip() == table.strip()
 
 

@@ -1,7 +1,8 @@
-"""The limits: what the same shapes of work cost with the standard library alone."""
+"""The limits: what the same shapes of work cost with the standard library, and msgspec where values are encoded."""
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -11,12 +12,14 @@ from typing import Any
 
 NAP = 0.05  # seconds
 ROW = b"x" * 64
+RESULTS = b"x" * 3_000  # of a workflow of three tasks
+MB = 1_000_000
 
 
 class Setting:
     """The database connection of one measurement, or None."""
 
-    def __init__(self, saver: Any, durability: str | None) -> None:
+    def __init__(self, saver: Any, durability: str | None, path: str) -> None:
         self.saver = saver
 
 
@@ -104,15 +107,19 @@ def async_gather(setting: Setting, size: int) -> Callable[[], Any]:
     return work
 
 
-def insert(setting: Setting, size: int) -> Callable[[], None]:
+def insert(setting: Setting, size: int, row: bytes = ROW) -> Callable[[], None]:
     """As many rows, each in a transaction of its own."""
     connection = setting.saver
 
     def work() -> None:
         for _ in range(size):
-            connection.execute("INSERT INTO record (value) VALUES (?)", (ROW,))
+            connection.execute("INSERT INTO record (value) VALUES (?)", (row,))
 
     return work
+
+
+def insert_results(setting: Setting, size: int) -> Callable[[], None]:
+    return insert(setting, size, RESULTS)
 
 
 def batched_rows(setting: Setting, size: int) -> Callable[[], None]:
@@ -148,3 +155,41 @@ def async_napping(setting: Setting, size: int) -> Callable[[], Any]:
         await asyncio.gather(*[asyncio.sleep(NAP) for _ in range(size)])
 
     return work
+
+
+def select_rows(setting: Setting, size: int) -> Callable[[], None]:
+    """As many rows read with one statement, and looked at one by one."""
+    connection = setting.saver
+    batched_rows(setting, size)()
+
+    def work() -> None:
+        rows = connection.execute("SELECT value FROM record ORDER BY id LIMIT ?", (size,)).fetchall()
+        assert sum(len(value) for (value,) in rows) == len(ROW) * size
+
+    return work
+
+
+def encoded(setting: Setting, make: Callable[[], Any]) -> Callable[[], None]:
+    """A value made, encoded, and inserted as a row in a transaction of its own."""
+    import msgspec
+
+    connection, encoder = setting.saver, msgspec.msgpack.Encoder()
+
+    def work() -> None:
+        connection.execute("INSERT INTO record (value) VALUES (?)", (encoder.encode(make()),))
+
+    return work
+
+
+def insert_json(setting: Setting, size: int) -> Callable[[], None]:
+    def records() -> list[dict[str, Any]]:
+        return [
+            {"id": i, "name": f"item {i}", "price": i * 1.5, "tags": ["a", "b"], "stock": {"here": i, "there": None}}
+            for i in range(11_500 * size)
+        ]
+
+    return encoded(setting, records)
+
+
+def insert_blob(setting: Setting, size: int) -> Callable[[], None]:
+    return encoded(setting, lambda: os.urandom(size * MB))

@@ -5,29 +5,42 @@ Every scenario returns a function that does the work once; making it is not part
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
+import os
+import random
 import sqlite3
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from langgraph.func import entrypoint, task
 
 NAP = 0.05  # seconds
+RUNS = 256  # workflows, whatever the number of callers
+MB = 1_000_000
 
 
 class Setting:
-    """The saver of one measurement, and a config for each run of it."""
+    """The saver of one measurement, the file it writes to, and a config for each run of it."""
 
-    def __init__(self, saver: Any, durability: str | None) -> None:
+    def __init__(self, saver: Any, durability: str | None, path: str) -> None:
         self.saver = saver
+        self.path = path
         self.options = {"durability": durability} if durability else {}
         self._threads = itertools.count()
 
     def thread(self) -> Any:
         """The config of a thread that no run has used yet."""
         return {"configurable": {"thread_id": f"t{next(self._threads)}"}}
+
+    def stored(self) -> int:
+        """How many bytes are on disk."""
+        files = (self.path, self.path + "-wal")
+        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
 
 # ----------------------------------------------------------------------------------------------------- savers
@@ -238,3 +251,224 @@ def async_naps(setting: Setting, size: int) -> Callable[[], Any]:
         assert await workflow.ainvoke(size, setting.thread(), **setting.options) == size
 
     return work
+
+
+# -------------------------------------------------------------------------------------------------- throughput
+
+
+@task
+def kilobyte(number: int) -> str:
+    return chr(97 + number % 26) * 1_000
+
+
+@task
+async def async_kilobyte(number: int) -> str:
+    return chr(97 + number % 26) * 1_000
+
+
+def callers(setting: Setting, size: int) -> Callable[[], None]:
+    """Workflows of three tasks, started by as many threads."""
+
+    @entrypoint(checkpointer=setting.saver)
+    def workflow(number: int) -> int:
+        return sum(len(kilobyte(number + step).result()) for step in range(3))
+
+    def run(number: int) -> int:
+        return int(workflow.invoke(number, setting.thread(), **setting.options))
+
+    def work() -> None:
+        with ThreadPoolExecutor(size) as pool:
+            assert sum(pool.map(run, range(RUNS))) == 3_000 * RUNS
+
+    return work
+
+
+def async_callers(setting: Setting, size: int) -> Callable[[], Any]:
+    @entrypoint(checkpointer=setting.saver)
+    async def workflow(number: int) -> int:
+        return sum([len(await async_kilobyte(number + step)) for step in range(3)])
+
+    async def caller(numbers: Iterator[int]) -> int:
+        return sum([await workflow.ainvoke(number, setting.thread(), **setting.options) for number in numbers])
+
+    async def work() -> None:
+        numbers = iter(range(RUNS))
+        assert sum(await asyncio.gather(*[caller(numbers) for _ in range(size)])) == 3_000 * RUNS
+
+    return work
+
+
+# ------------------------------------------------------------------------------------------------------ resume
+
+
+class NotYet(Exception):
+    """What stops a run whose tasks are all done."""
+
+
+def resume(setting: Setting, size: int) -> Callable[[], None]:
+    """Going on with a run that has as many finished tasks, up to the point where it stopped."""
+
+    @entrypoint(checkpointer=setting.saver)
+    def workflow(count: int) -> int:
+        number = 0
+        for _ in range(count):
+            number = increment(number).result()
+        raise NotYet(number)
+
+    config = setting.thread()
+    with contextlib.suppress(NotYet):
+        workflow.invoke(size, config, **setting.options)
+
+    def work() -> None:
+        try:
+            workflow.invoke(None, config, **setting.options)
+        except NotYet as stopped:
+            assert stopped.args == (size,)
+
+    return work
+
+
+async def async_resume(setting: Setting, size: int) -> Callable[[], Any]:
+    @entrypoint(checkpointer=setting.saver)
+    async def workflow(count: int) -> int:
+        number = 0
+        for _ in range(count):
+            number = await async_increment(number)
+        raise NotYet(number)
+
+    config = setting.thread()
+    with contextlib.suppress(NotYet):
+        await workflow.ainvoke(size, config, **setting.options)
+
+    async def work() -> None:
+        try:
+            await workflow.ainvoke(None, config, **setting.options)
+        except NotYet as stopped:
+            assert stopped.args == (size,)
+
+    return work
+
+
+# ------------------------------------------------------------------------------------------------ what is stored
+
+
+def text(seed: int) -> str:
+    """About a kilobyte that does not compress to less than its randomness."""
+    return base64.b85encode(random.Random(seed).randbytes(820)).decode()
+
+
+class Turns:
+    """What the turns of a chat took, and what they left on disk."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.seconds: list[float] = []
+        self.stored_before = setting.stored()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds.append(time.perf_counter() - began)
+
+    def figures(self) -> dict[str, float]:
+        near = self.seconds[10:20] or self.seconds
+        return {
+            "turns 10 to 20, s": statistics.median(near),
+            "last ten turns, s": statistics.median(self.seconds[-10:]),
+            "stored, bytes": self.setting.stored() - self.stored_before,
+        }
+
+
+def chat(setting: Setting, size: int) -> Callable[[], dict[str, float]]:
+    """A conversation of as many turns, each adding a kilobyte to what the thread remembers."""
+
+    @entrypoint(checkpointer=setting.saver)
+    def workflow(said: str, *, previous: list[dict[str, str]] | None = None) -> list[dict[str, str]]:
+        return [*(previous or []), {"role": "user", "content": said}]
+
+    def work() -> dict[str, float]:
+        config, turns = setting.thread(), Turns(setting)
+        for number in range(size):
+            said = text(number)
+            with turns.turn():
+                answer = workflow.invoke(said, config, **setting.options)
+        assert len(answer) == size
+        return turns.figures()
+
+    return work
+
+
+def async_chat(setting: Setting, size: int) -> Callable[[], Any]:
+    @entrypoint(checkpointer=setting.saver)
+    async def workflow(said: str, *, previous: list[dict[str, str]] | None = None) -> list[dict[str, str]]:
+        return [*(previous or []), {"role": "user", "content": said}]
+
+    async def work() -> dict[str, float]:
+        config, turns = setting.thread(), Turns(setting)
+        for number in range(size):
+            said = text(number)
+            with turns.turn():
+                answer = await workflow.ainvoke(said, config, **setting.options)
+        assert len(answer) == size
+        return turns.figures()
+
+    return work
+
+
+def records(megabytes: int) -> list[dict[str, Any]]:
+    """About as many megabytes of what an API answers."""
+    return [
+        {"id": i, "name": f"item {i}", "price": i * 1.5, "tags": ["a", "b"], "stock": {"here": i, "there": None}}
+        for i in range(11_500 * megabytes)
+    ]
+
+
+@task
+def produce(kind: str, megabytes: int) -> Any:
+    return records(megabytes) if kind == "json" else os.urandom(megabytes * MB)
+
+
+@task
+async def async_produce(kind: str, megabytes: int) -> Any:
+    return records(megabytes) if kind == "json" else os.urandom(megabytes * MB)
+
+
+def large(setting: Setting, kind: str, size: int) -> Callable[[], None]:
+    """A run whose task returns so many megabytes."""
+
+    @entrypoint(checkpointer=setting.saver)
+    def workflow(megabytes: int) -> int:
+        return len(produce(kind, megabytes).result())
+
+    def work() -> None:
+        assert workflow.invoke(size, setting.thread(), **setting.options) >= size
+
+    return work
+
+
+def async_large(setting: Setting, kind: str, size: int) -> Callable[[], Any]:
+    @entrypoint(checkpointer=setting.saver)
+    async def workflow(megabytes: int) -> int:
+        return len(await async_produce(kind, megabytes))
+
+    async def work() -> None:
+        assert await workflow.ainvoke(size, setting.thread(), **setting.options) >= size
+
+    return work
+
+
+def json(setting: Setting, size: int) -> Callable[[], None]:
+    return large(setting, "json", size)
+
+
+def async_json(setting: Setting, size: int) -> Callable[[], Any]:
+    return async_large(setting, "json", size)
+
+
+def blob(setting: Setting, size: int) -> Callable[[], None]:
+    return large(setting, "blob", size)
+
+
+def async_blob(setting: Setting, size: int) -> Callable[[], Any]:
+    return async_large(setting, "blob", size)
