@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ConfigError, DatabaseLocked, DurablyError
 from .retention import copying, cutoff, deleting_runs, deleting_thread, pruning
-from .rows import Busy, Chunk, Opened, OwnerRow, RunRow, Status, ThreadQuery, ThreadRow, Transaction, Work
+from .rows import Busy, Chunk, Opened, OwnerRow, RunRow, Status, ThreadQuery, ThreadRow, Transaction, Uncertain, Work
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,6 +35,7 @@ __all__ = [
     "ThreadQuery",
     "ThreadRow",
     "Transaction",
+    "Uncertain",
     "Work",
 ]
 
@@ -67,6 +68,7 @@ class BaseCheckpointer(ABC):
 
         Raises:
             Busy: the database is locked; nothing was written.
+            Uncertain: it was lost while it committed.
             StorageError: nothing was written.
         """
 
@@ -173,17 +175,21 @@ class BaseCheckpointer(ABC):
     def _write(self, work: Work) -> Any:
         """Do one work by itself, waiting for a locked database."""
         end = time.monotonic() + self.patience
-        while True:
+        transact: Callable[[], list[Any] | None] = partial(self.transact, [work])
+        results: list[Any] | None = None
+        while results is None:
             try:
-                (result,) = self.transact([work])
+                results = transact()
+                transact = partial(self.transact, [work])
+            except Uncertain as uncertain:
+                transact = uncertain.find_out
             except Busy as busy:
                 if time.monotonic() > end:
                     raise DatabaseLocked(f"{busy}; it stayed so for {self.patience:g} seconds") from busy
                 time.sleep(0.005)
-                continue
-            if isinstance(result, DurablyError):
-                raise result
-            return result
+        if isinstance(results[0], DurablyError):
+            raise results[0]
+        return results[0]
 
     def close(self) -> None:
         """Give back what the backend holds open."""

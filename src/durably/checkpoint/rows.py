@@ -24,6 +24,7 @@ __all__ = [
     "ThreadQuery",
     "ThreadRow",
     "Transaction",
+    "Uncertain",
     "Work",
     "new_thread",
 ]
@@ -255,3 +256,18 @@ Work: TypeAlias = Callable[[Transaction], Any]
 
 class Busy(Exception):
     """The database is locked by somebody else at this moment; nothing was written. The engine waits and tries again."""
+
+
+class Uncertain(Exception):
+    """The database was lost while it committed, so nobody knows yet whether the transaction took effect.
+
+    The engine finds out before it writes anything else to this database.
+
+    Args:
+        find_out: returns what the transaction would have returned if it took effect, None if it did not. It raises `Busy`
+            as long as the database cannot say.
+    """
+
+    def __init__(self, message: str, find_out: Callable[[], list[Any] | None]) -> None:
+        super().__init__(message)
+        self.find_out = find_out

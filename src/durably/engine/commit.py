@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Work
+from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
 from ..errors import DatabaseLocked, DurablyError, Superseded
 from .journal import Record, encode_records
 from .steps import TURN, Acquire, Do, Pause, Steps
@@ -98,6 +98,25 @@ class _Ticket:
     error: BaseException | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one transaction writes: the first ``counts`` records of each log, and the tickets."""
+
+    logs: list[Log]
+    counts: list[int]
+    tickets: list[_Ticket]
+
+    def transact(self, checkpointer: BaseCheckpointer) -> list[Any]:
+        """Write it; returns what became of each log, then of each ticket."""
+        logs, works = self.logs, [ticket.work for ticket in self.tickets]
+        durable = any(log.durability == "sync" for log in logs) or any(ticket.durable for ticket in self.tickets)
+        chunks = [log.chunk(count) for log, count in zip(logs, self.counts, strict=True)]
+        if not works:
+            return list(checkpointer.append(chunks, durable=durable))
+        appends: list[Work] = [partial(_append, chunk) for chunk in chunks]
+        return checkpointer.transact([*appends, *works], durable=durable)
+
+
 class Committer:
     """All writes of this process to one database."""
 
@@ -109,6 +128,7 @@ class Committer:
         self._dirty: list[Log] = []
         self._tickets: list[_Ticket] = []
         self._oldest = 0.0
+        self._uncertain: tuple[_Batch, Uncertain] | None = None  # what may have been written; guarded by the leading lock
 
     @staticmethod
     def of(checkpointer: BaseCheckpointer) -> Committer:
@@ -167,6 +187,7 @@ class Committer:
 
     def _withdraw(self, ticket: _Ticket) -> None:
         with self._lock:
+            ticket.done = True  # so that it is not put back either
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
 
@@ -195,50 +216,71 @@ class Committer:
         if self._leading.acquire(blocking=False):
             try:
                 self._write()
-            except Busy:
-                pass
+            except Busy as busy:
+                if time.monotonic() - self._oldest > self.checkpointer.patience:
+                    self._fail(_locked(busy, self.checkpointer))
             finally:
                 self._leading.release()
 
     def tick(self, now: float) -> float | None:
         """For the sentinel: write what nobody waits for."""
-        if self._dirty and now - self._oldest > GATHER / 2:
+        if self._waits() and now - self._oldest > GATHER / 2:
             self.lead()
-            if self._dirty and now - self._oldest > self.checkpointer.patience:
-                self._fail(_locked(None, self.checkpointer))
-        return GATHER if self._dirty else None
+        return GATHER if self._waits() else None
+
+    def _waits(self) -> bool:
+        return bool(self._dirty) or self._uncertain is not None
 
     def _write(self) -> None:
         """One transaction with everything that has gathered. The leading lock is held."""
+        if self._uncertain is not None:
+            self._find_out(*self._uncertain)
         with self._lock:
-            logs, tickets = self._dirty, self._tickets
+            batch = _Batch(self._dirty, [len(log.pending) for log in self._dirty], self._tickets)
             self._dirty, self._tickets = [], []
-            for log in logs:
+            for log in batch.logs:
                 log.dirty = False
-            counts = [len(log.pending) for log in logs]
-        if not logs and not tickets:
+        if not batch.logs and not batch.tickets:
             return
-        durable = any(log.durability == "sync" for log in logs) or any(ticket.durable for ticket in tickets)
-        chunks = [log.chunk(count) for log, count in zip(logs, counts, strict=True)]
         try:
-            results = self._transact(chunks, [ticket.work for ticket in tickets], durable)
+            results = batch.transact(self.checkpointer)
         except Busy:
-            self._put_back(logs, tickets)
+            self._put_back(batch)
+            raise
+        except Uncertain as uncertain:
+            self._uncertain = batch, uncertain
+            self._find_out(batch, uncertain)
+        except Exception as error:
+            self._refuse(batch, error)
+        else:
+            self._settle(batch, results)
+
+    def _find_out(self, batch: _Batch, uncertain: Uncertain) -> None:
+        """Settle what a transaction wrote that may have taken effect; until then nothing else is written.
+
+        Raises:
+            Busy: the database cannot say.
+        """
+        try:
+            results = uncertain.find_out()
+        except Busy:
             raise
         except Exception as error:
-            self._refuse(logs, tickets, error)
+            self._uncertain = None
+            self._refuse(batch, error)
             return
-        for log, count, kept in zip(logs, counts, results, strict=False):
+        self._uncertain = None
+        if results is None:
+            self._put_back(batch)
+        else:
+            self._settle(batch, results)
+
+    def _settle(self, batch: _Batch, results: list[Any]) -> None:
+        for log, count, kept in zip(batch.logs, batch.counts, results, strict=False):
             self._written(log, count, kept)
-        for ticket, result in zip(tickets, results[len(logs) :], strict=True):
+        for ticket, result in zip(batch.tickets, results[len(batch.logs) :], strict=True):
             ticket.result, ticket.error = (None, result) if isinstance(result, DurablyError) else (result, None)
             ticket.done = True
-
-    def _transact(self, chunks: list[Chunk], works: list[Work], durable: bool) -> list[Any]:
-        if not works:
-            return list(self.checkpointer.append(chunks, durable=durable))
-        appends: list[Work] = [partial(_append, chunk) for chunk in chunks]
-        return self.checkpointer.transact([*appends, *works], durable=durable)
 
     def _written(self, log: Log, count: int, kept: bool) -> None:
         with self._lock:
@@ -250,24 +292,28 @@ class Committer:
                 "Its finished work up to then is recorded and will be reused."
             )
 
-    def _put_back(self, logs: list[Log], tickets: list[_Ticket]) -> None:
+    def _put_back(self, batch: _Batch) -> None:
         with self._lock:
-            for log in logs:
+            for log in batch.logs:
                 if not log.dirty:
                     log.dirty = True
                     self._dirty.append(log)
-            self._tickets[:0] = tickets
+            self._tickets[:0] = [ticket for ticket in batch.tickets if not ticket.done]
 
     def _fail(self, error: Exception) -> None:
+        """Give up what waits to be written, and what may have been. The leading lock is held."""
         with self._lock:
-            logs, tickets = self._dirty, self._tickets
+            batch = _Batch(self._dirty, [], self._tickets)
             self._dirty, self._tickets = [], []
-        self._refuse(logs, tickets, error)
+        self._refuse(batch, error)
+        if self._uncertain is not None:
+            self._refuse(self._uncertain[0], error)
+            self._uncertain = None
 
-    def _refuse(self, logs: list[Log], tickets: list[_Ticket], error: Exception) -> None:
-        for log in logs:
+    def _refuse(self, batch: _Batch, error: Exception) -> None:
+        for log in batch.logs:
             log.error = error
-        for ticket in tickets:
+        for ticket in batch.tickets:
             ticket.error = error
             ticket.done = True
 
@@ -279,8 +325,8 @@ def _append(chunk: Chunk, transaction: Transaction) -> bool:
     return transaction.append(chunk)
 
 
-def _locked(busy: Busy | None, checkpointer: BaseCheckpointer) -> DatabaseLocked:
+def _locked(busy: Busy, checkpointer: BaseCheckpointer) -> DatabaseLocked:
     return DatabaseLocked(
-        f"{busy or 'the database is locked'}; it stayed so for {checkpointer.patience:g} seconds. Find the process that "
+        f"{busy}; it stayed so for {checkpointer.patience:g} seconds. Find the process that "
         "holds it, or allow more with patience=. Nothing recorded so far is lost; resume with invoke(None, config)."
     )
