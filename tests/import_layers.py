@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("runtime",),
     ("serde",),
+    ("_schema",),
     ("_sqlite", "_postgres"),
     ("checkpoint",),
     ("store",),

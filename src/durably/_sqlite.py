@@ -6,11 +6,11 @@ import os
 import sqlite3
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._schema import Schema
 from .errors import ConfigError, DatabaseLocked, ForeignDatabase, NewerSchema, StorageError
 
 if TYPE_CHECKING:
@@ -27,21 +27,6 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The tables that one part of the library keeps in a database, which other parts may share."""
-
-    part: str
-    """The part's name, such as ``"store"``; its tables begin with ``durably_``."""
-    migrations: tuple[tuple[str, ...], ...]
-    """The statements that lead from each version to the next, from an empty database on. Released ones never change."""
-
-    @property
-    def version(self) -> int:
-        """The version that this library writes."""
-        return len(self.migrations)
 
 
 class Database:

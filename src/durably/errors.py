@@ -28,6 +28,7 @@ The tree, with the built-in types that each error also is::
     │   └── DecodeError                 the stored bytes cannot be read (ValueError)
     ├── StorageError                    the database
     │   ├── DatabaseLocked              it stayed locked for longer than the time allowed
+    │   ├── DatabaseUnavailable         it could not be reached (ConnectionError)
     │   ├── ForeignDatabase             the file is corrupt or not one of ours
     │   └── NewerSchema                 it was written by a newer version of this library
     ├── GraphRecursionError             calls nested deeper than ``recursion_limit`` (RecursionError)
@@ -54,6 +55,7 @@ __all__ = [
     "BlockingError",
     "ConfigError",
     "DatabaseLocked",
+    "DatabaseUnavailable",
     "DeclarationError",
     "DecodeError",
     "DurablyError",
@@ -210,6 +212,10 @@ class StorageError(DurablyError):
 
 class DatabaseLocked(StorageError):
     """The database stayed locked for longer than the time allowed."""
+
+
+class DatabaseUnavailable(StorageError, ConnectionError):
+    """The database could not be reached, or the connection to it was lost, for longer than the time allowed."""
 
 
 class ForeignDatabase(StorageError):
