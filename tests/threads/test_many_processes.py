@@ -86,7 +86,6 @@ def test_a_process_stopped_past_its_lease_can_write_nothing(shop: Shop, durabili
 
 def end_leases(transaction: Transaction) -> None:
     """As if nobody had renewed a lease for a long time."""
-    for thread, _ in transaction.held():
-        owner = transaction.owner(thread.owner)
-        assert owner is not None
+    for owner in transaction.holders():
+        assert owner.host
         transaction.put_owner(replace(owner, until=0.0))

@@ -127,7 +127,7 @@ def crash(saver: BaseCheckpointer, workflow: Any, given: Any, *, host: str, unti
             workflow.invoke(given, **how)
 
     def rename(transaction: Transaction) -> None:
-        for thread, _ in transaction.held():
+        for thread, _ in (pair for holder in transaction.holders() for pair in transaction.held(holder.owner)):
             transaction.put_thread(replace(thread, owner="of another process"))
         transaction.put_owner(OwnerRow("of another process", host, until))
 

@@ -429,7 +429,7 @@ class TestListingThreads:
         assert [t.thread_id for t in do(ask, "threads", limit=1)] == ["a"]
         assert do(ask, "threads", limit=0) == []
         with pytest.raises(ConfigError, match="unknown status"):
-            do(ask, "threads", status="sleeping")
+            do(ask, "threads", status="dreaming")
 
     def test_running_ones(self, saver: BaseCheckpointer) -> None:
         found: list[Any] = []

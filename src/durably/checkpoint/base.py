@@ -76,6 +76,17 @@ class BaseCheckpointer(ABC):
         """Append to several journals in one transaction; for each, whether its fence still held."""
         return self.transact([_appending(chunk) for chunk in chunks], durable=durable)
 
+    def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Have ``heard`` called, from any thread, whenever a run may have become due.
+
+        It is only a hint, so that a worker need not wait for its next look: it may come late, twice, or never. By default it
+        never comes.
+
+        Returns:
+            What ends that.
+        """
+        return lambda: None
+
     # Retention.
 
     def delete_thread(self, thread_id: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -31,6 +31,7 @@ class _Tables:
         self.keys: dict[tuple[int, str], int] = {}
         self.journals: defaultdict[int, list[bytes]] = defaultdict(list)
         self.owners: dict[str, OwnerRow] = {}
+        self.due_runs: set[int] = set()
 
     def open(self, thread_id: str) -> Opened:
         thread = self.threads_by_no.get(self.numbers.get(thread_id, 0))
@@ -60,6 +61,7 @@ class _Tables:
             self.keys.pop((run.thread_no, run.key), None)
             self.runs_of[run.thread_no].remove(run_no)
             self.journals.pop(run_no, None)
+            self.due_runs.discard(run_no)
 
     def delete_thread(self, thread_no: int) -> None:
         del self.numbers[self.threads_by_no.pop(thread_no).thread_id]
@@ -79,8 +81,23 @@ class _Tables:
         wanted = numbers[: bisect_left(numbers, before)][::-1][:limit]
         return [self.runs_by_no[no] for no in wanted]
 
-    def held(self) -> list[tuple[ThreadRow, RunRow]]:
-        return [(thread, self.runs_by_no[thread.run_no]) for thread in self.threads_by_no.values() if thread.owner]
+    def due(self, workflows: Sequence[str], now: float, limit: int) -> list[tuple[ThreadRow, RunRow]]:
+        due = sorted((self.runs_by_no[no].due or 0.0, no) for no in self.due_runs)
+        runs = (self.runs_by_no[no] for when, no in due if when <= now)
+        pairs = ((self.threads_by_no[run.thread_no], run) for run in runs if run.workflow in workflows)
+        return list(islice(((thread, run) for thread, run in pairs if not thread.owner), limit))
+
+    def waiting(self, thread_no: int, after: int) -> RunRow | None:
+        runs = (self.runs_by_no[no] for no in self.runs_of[thread_no] if no > after)
+        return next((run for run in runs if run.status == "pending"), None)
+
+    def holders(self) -> list[OwnerRow]:
+        names = sorted({thread.owner for thread in self.threads_by_no.values()} - {""})
+        return [self.owners.get(name) or OwnerRow(name, "", 0.0) for name in names]
+
+    def held(self, owner: str) -> list[tuple[ThreadRow, RunRow]]:
+        threads = (thread for thread in self.threads_by_no.values() if thread.owner == owner and thread.run_no)
+        return [(thread, self.runs_by_no[thread.run_no]) for thread in threads]
 
     def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
         current = ((thread, self.runs_by_no[thread.run_no]) for thread in self.threads_by_no.values() if thread.run_no)
@@ -112,23 +129,32 @@ class _Tables:
             if row.key:
                 self.keys[row.thread_no, row.key] = row.no
         self.runs_by_no[row.no] = row
+        if row.due is None:
+            self.due_runs.discard(row.no)
+        else:
+            self.due_runs.add(row.no)
         return row
 
     def append(self, chunk: Chunk) -> bool:
-        if self.fence(chunk.thread_no) != chunk.fence:
+        thread = self.threads_by_no.get(chunk.thread_no)
+        if thread is None or thread.fence != chunk.fence:
             return False
         self.journals[chunk.run_no].append(chunk.data)
         return True
 
-    def fence(self, thread_no: int) -> int:
-        thread = self.threads_by_no.get(thread_no)
-        return 0 if thread is None else thread.fence
+    def thread(self, thread_no: int) -> ThreadRow | None:
+        return self.threads_by_no.get(thread_no)
 
     def owner(self, owner: str) -> OwnerRow | None:
         return self.owners.get(owner)
 
     def put_owner(self, row: OwnerRow) -> None:
         self.owners[row.owner] = row
+
+    def delete_owners(self, before: float) -> None:
+        holding = {thread.owner for thread in self.threads_by_no.values()}
+        kept = (row for row in self.owners.values() if row.until >= before or row.owner in holding)
+        self.owners = {row.owner: row for row in kept}
 
 
 class InMemorySaver(BaseCheckpointer):

@@ -29,11 +29,14 @@ __all__ = [
     "new_thread",
 ]
 
-Status: TypeAlias = Literal["running", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"]
+Status: TypeAlias = Literal[
+    "pending", "running", "sleeping", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"
+]
 """How a run stands.
 
-``asked``, ``failed``, ``stopped`` and, where its process died, ``running`` can be resumed. ``abandoned`` was left behind by
-a new input; ``cancelled`` was ended by somebody; ``undone`` was rolled back, and the thread's history passes over it.
+``pending`` was accepted and waits for its turn; ``sleeping`` waits for a moment to come. These, ``asked``, ``failed``,
+``stopped`` and, where its process died, ``running`` can be gone on with. ``abandoned`` was left behind by a new input;
+``cancelled`` was ended by somebody; ``undone`` was rolled back, and the thread's history passes over it.
 """
 
 
@@ -48,6 +51,7 @@ class ThreadRow(msgspec.Struct, frozen=True):
         head_no: the run whose ``saved`` value is the thread's ``previous``, 0 where there is none.
         owner: the process that holds the thread, empty when nobody does.
         since: when it was taken, in seconds since the epoch.
+        next_no: the first of the runs that wait until the current one has ended, 0 where none does.
     """
 
     no: int
@@ -57,6 +61,7 @@ class ThreadRow(msgspec.Struct, frozen=True):
     head_no: int = 0
     owner: str = ""
     since: float = 0.0
+    next_no: int = 0
 
 
 def new_thread(thread_id: str) -> ThreadRow:
@@ -88,6 +93,9 @@ class RunRow(msgspec.Struct, frozen=True):
         key: the caller's idempotency key, unique within the thread; empty where none was given.
         saved_no: counts the saved values that were built one upon the other; 0 where nothing is saved.
         saved_base: the run whose saved value this one is stored as a difference to, 0 where it is stored whole.
+        due: from when on any process may go on with it, in seconds since the epoch; None where none is to. Only a thread's
+            current run is due.
+        waiter: the process that waits to begin it, empty where any process may.
     """
 
     no: int
@@ -107,6 +115,8 @@ class RunRow(msgspec.Struct, frozen=True):
     key: str = ""
     saved_no: int = 0
     saved_base: int = 0
+    due: float | None = None
+    waiter: str = ""
 
 
 class OwnerRow(msgspec.Struct, frozen=True):
@@ -189,8 +199,24 @@ class Transaction(Protocol):
         """The runs of a thread with numbers below ``before``, latest first."""
         ...
 
-    def held(self) -> list[tuple[ThreadRow, RunRow]]:
-        """The threads that are held, each with its current run."""
+    def due(self, workflows: Sequence[str], now: float, limit: int) -> list[tuple[ThreadRow, RunRow]]:
+        """The runs of these workflows that are due by ``now``, on threads that nobody holds, those due first first.
+
+        Each comes with its thread, both locked until the transaction ends: where several transactions may be under way at
+        once, one passes over what another has locked.
+        """
+        ...
+
+    def waiting(self, thread_no: int, after: int) -> RunRow | None:
+        """The first pending run of a thread with a number above ``after``."""
+        ...
+
+    def holders(self) -> list[OwnerRow]:
+        """The processes that hold threads; for one that has no row, a lease that ended at 0."""
+        ...
+
+    def held(self, owner: str) -> list[tuple[ThreadRow, RunRow]]:
+        """The threads that a process holds, each with its current run."""
         ...
 
     def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
@@ -212,8 +238,8 @@ class Transaction(Protocol):
     def put_run(self, row: RunRow) -> RunRow:
         """Insert a run, or replace how it stands; returns it with its number.
 
-        What was asked for never changes: of a run that is there, ``status``, ``attempt``, ``updated_at``, ``outcome`` and
-        the fields about the saved value are replaced.
+        What was asked for never changes: of a run that is there, everything is replaced but ``run_id``, ``thread_no``,
+        ``workflow``, ``created_at``, ``input`` and ``key``.
         """
         ...
 
@@ -237,8 +263,8 @@ class Transaction(Protocol):
         """Append to a journal; False, and nothing written, when the fence is stale."""
         ...
 
-    def fence(self, thread_no: int) -> int:
-        """The fence that holds the thread now; 0 where there is no such thread."""
+    def thread(self, thread_no: int) -> ThreadRow | None:
+        """The thread of that number."""
         ...
 
     def owner(self, owner: str) -> OwnerRow | None:
@@ -247,6 +273,10 @@ class Transaction(Protocol):
 
     def put_owner(self, row: OwnerRow) -> None:
         """Insert or replace a process."""
+        ...
+
+    def delete_owners(self, before: float) -> None:
+        """Forget the processes whose lease ended before that moment and that hold nothing."""
         ...
 
 

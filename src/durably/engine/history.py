@@ -315,7 +315,8 @@ def abandoned(workflow: str, owner: Owner) -> Work:
         now = time.time()
         return [
             thread.thread_id
-            for thread, run in transaction.held()
+            for holder in transaction.holders()
+            for thread, run in transaction.held(holder.owner)
             if run.workflow == workflow
             and run.status == "running"
             and head_of(run).durability != "exit"

@@ -28,13 +28,14 @@ def settle(admitted: Admitted, ending: Ending) -> Work:
 
     def work(transaction: Transaction) -> None:
         thread, run = admitted.thread, admitted.run
-        if transaction.fence(thread.no) != thread.fence:
+        found = transaction.thread(thread.no)
+        if found is None or found.fence != thread.fence:
             raise _superseded(transaction, admitted)
         outcome = None if ending.outcome is None else encode_row(ending.outcome)
         done = ending.status == "done"
         ended = replace(run, status=ending.status, updated_at=time.time(), outcome=outcome)
         transaction.put_run(ended if ending.stored is None else replace(ended, **ending.stored._asdict()))
-        transaction.put_thread(replace(thread, owner="", head_no=run.no if done else thread.head_no))
+        transaction.put_thread(replace(found, owner="", head_no=run.no if done else found.head_no))
 
     return work
 

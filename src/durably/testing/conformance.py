@@ -16,13 +16,14 @@ and which raises `AssertionError`; pytest and unittest both find such methods in
 from __future__ import annotations
 
 from .contract import TransactionContract
+from .due import DueContract
 from .retention import RetentionContract
 from .runs import RunContract
 
 __all__ = ["CheckpointerConformance"]
 
 
-class CheckpointerConformance(TransactionContract, RetentionContract, RunContract):
+class CheckpointerConformance(TransactionContract, DueContract, RetentionContract, RunContract):
     """Derive from it, say how a checkpointer is made, and run the tests.
 
     ``make()`` returns a new checkpointer on empty storage. Where the storage outlives the object, ``reopen(checkpointer)``

@@ -49,38 +49,39 @@ class TransactionContract(Contract):
                 transaction.find_key(1, "none"),
                 transaction.runs(1, 1 << 40, 10),
                 transaction.records(1),
-                transaction.fence(1),
+                transaction.thread(1),
                 transaction.owner("none"),
-                transaction.held(),
+                transaction.held("none"),
+                transaction.holders(),
+                transaction.due(["publish"], 2e9, 10),
+                transaction.waiting(1, 0),
             )
 
         for _ in range(2):
-            assert one(saver, look) == (Opened(), None, None, None, [], [], 0, None, [])
+            assert one(saver, look) == (Opened(), None, None, None, [], [], None, None, [], [], [], None)
 
     def test_rows_come_back_as_they_were_put(self) -> None:
         """Every field of a thread, a run and an owner, however odd its text and bytes."""
         saver = self.fresh()
         thread_id = "Ünï\N{SNOWMAN} \N{CHERRY BLOSSOM} 'quoted'; -- \\ %s :1 ?"
         owner = OwnerRow("owner \N{SNOWMAN}", "boot:ns|1|2", 1_700_000_000.125)
+        fields = {"input": BYTES, "head": b"", "outcome": BYTES, "saved": b"", "base_no": 7, "key": thread_id}
+        fields |= {"due": 1_700_000_000.625, "waiter": owner.owner}
 
         def write(transaction: Transaction) -> tuple[ThreadRow, RunRow]:
             transaction.put_owner(owner)
-            thread = transaction.put_thread(ThreadRow(0, thread_id, fence=3, owner=owner.owner, since=17.5))
-            run = transaction.put_run(
-                a_run(thread.no, "r1", input=BYTES, head=b"", outcome=BYTES, saved=b"", base_no=7, key=thread_id)
-            )
+            thread = transaction.put_thread(ThreadRow(0, thread_id, fence=3, owner=owner.owner, since=17.5, next_no=4))
+            run = transaction.put_run(a_run(thread.no, "r1", **fields))
             thread = transaction.put_thread(replace(thread, run_no=run.no, head_no=run.no))
             return thread, run
 
         thread, run = one(saver, write)
         assert thread.no > 0
         assert run.no > 0
-        assert run == a_run(
-            thread.no, "r1", no=run.no, input=BYTES, head=b"", outcome=BYTES, saved=b"", base_no=7, key=thread_id
-        )
+        assert run == a_run(thread.no, "r1", no=run.no, **fields)
         assert opened(saver, thread_id) == Opened(thread, run, ("r1", b""))
         assert one(saver, lambda transaction: transaction.owner(owner.owner)) == owner
-        assert one(saver, lambda transaction: transaction.fence(thread.no)) == 3
+        assert one(saver, lambda transaction: transaction.thread(thread.no)) == thread
         for found in one(
             saver,
             lambda transaction: [
@@ -97,8 +98,9 @@ class TransactionContract(Contract):
         saver = self.fresh()
         thread, run = held(saver, "a")
         other_thread, other_run = held(saver, "b")
-        after = replace(run, status="done", attempt=2, updated_at=2e9, outcome=b"end", saved=b"saved")
-        moved = replace(thread, fence=2, run_no=run.no, head_no=run.no, owner="", since=3.0)
+        after = replace(run, status="done", attempt=2, updated_at=2e9, outcome=b"end", saved=b"saved", saved_no=3)
+        after = replace(after, parent="other-1", head=b"head", base_no=9, saved_base=8, due=17.25, waiter="somebody")
+        moved = replace(thread, fence=2, run_no=run.no, head_no=run.no, owner="", since=3.0, next_no=run.no)
 
         def write(transaction: Transaction) -> None:
             assert transaction.put_run(after) == after
@@ -201,18 +203,6 @@ class TransactionContract(Contract):
         assert found(since=2.0, until=4.0) == [3, 2]
         assert found(status="failed", until=3.0) == []
 
-    def test_held_threads_are_those_with_an_owner(self) -> None:
-        """Each with its current run."""
-        saver = self.fresh()
-        (thread, run), (free, _) = held(saver, "a"), held(saver, "b")
-
-        def write(transaction: Transaction) -> None:
-            transaction.put_thread(replace(thread, run_no=run.no))
-            transaction.put_thread(replace(free, owner=""))
-
-        one(saver, write)
-        assert one(saver, lambda transaction: transaction.held()) == [(replace(thread, run_no=run.no), run)]
-
     # Journals and fences.
 
     def test_chunks_come_back_in_order(self) -> None:
@@ -287,10 +277,10 @@ class TransactionContract(Contract):
                 lambda transaction: transaction.put_thread(replace(thread, fence=2)).fence,
                 lambda transaction: transaction.append(chunk(thread, run, b"too late")),
                 lambda transaction: transaction.append(chunk(replace(thread, fence=2), run, b"after")),
-                lambda transaction: transaction.fence(thread.no),
+                lambda transaction: transaction.thread(thread.no),
             ]
         )
-        assert results == [True, 2, False, True, 2]
+        assert results == [True, 2, False, True, replace(thread, fence=2)]
         assert list(records(saver, run)) == [b"before", b"after"]
 
     # Transactions.

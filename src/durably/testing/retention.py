@@ -74,7 +74,7 @@ class RetentionContract(Contract):
         one(saver, delete)
         assert opened(saver, "a").thread is None
         assert saver.append([chunk(thread, run, b"late")]) == [False]
-        assert one(saver, lambda transaction: transaction.fence(thread.no)) == 0
+        assert one(saver, lambda transaction: transaction.thread(thread.no)) is None
         assert one(saver, lambda transaction: transaction.thread_nos(0, 10)) == [(other.no, "b")]
         again, _ = held(saver, "a")
         assert opened(saver, "a").thread == again

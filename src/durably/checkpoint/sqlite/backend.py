@@ -42,11 +42,19 @@ SCHEMA = Schema(
             """create table durably_owner (
                 owner text primary key, host text not null, until real not null) without rowid""",
         ),
+        (
+            "alter table durably_thread add column next_no integer not null default 0",
+            "alter table durably_run add column due real",
+            "alter table durably_run add column waiter text not null default ''",
+            "create index durably_run_due on durably_run (workflow, due) where due is not null",
+        ),
     ),
 )
 
+THREAD_WIDTH = len(ThreadRow.__struct_fields__)
+
 OPEN = """
-    select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, h.run_id, h.saved, r.*
+    select t.*, h.run_id, h.saved, r.*
     from durably_thread t left join durably_run h on h.no = t.head_no left join durably_run r on r.no = t.run_no
     where t.thread_id = ?"""
 RUN = "select * from durably_run where no = ?"
@@ -63,13 +71,19 @@ THREAD_NOS = "select no, thread_id from durably_thread where no > ? order by no 
 FIND_RUN = "select * from durably_run where run_id = ?"
 FIND_KEY = "select * from durably_run where thread_no = ? and key = ? and key <> ''"
 RUNS = "select * from durably_run where thread_no = ? and no < ? order by no desc limit ?"
+THREAD = "select * from durably_thread where no = ?"
+DUE = """
+    select t.*, r.* from durably_run r join durably_thread t on t.no = r.thread_no
+    where r.workflow = ? and r.due <= ? and t.owner = '' order by r.due limit ?"""
+WAITING = "select * from durably_run where thread_no = ? and no > ? and status = 'pending' order by no limit 1"
+HOLDERS = """
+    select distinct t.owner, coalesce(o.host, ''), coalesce(o.until, 0.0)
+    from durably_thread t left join durably_owner o on o.owner = t.owner where t.owner <> ''"""
 HELD = """
-    select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
-    from durably_thread t join durably_run r on r.no = t.run_no where t.owner <> ''"""
+    select t.*, r.* from durably_thread t join durably_run r on r.no = t.run_no where t.owner = ? and t.owner <> ''"""
 # The order of the tables is forced: the latest runs are mostly the current ones of their threads.
 THREADS = """
-    select t.no, t.thread_id, t.fence, t.run_no, t.head_no, t.owner, t.since, r.*
-    from {} on t.no = r.thread_no and t.run_no = r.no
+    select t.*, r.* from {} on t.no = r.thread_no and t.run_no = r.no
     where {} and r.workflow = ? and r.updated_at >= ? and r.updated_at < ? and r.no < ? order by r.no desc limit ?"""
 BY_RUN = "durably_run r cross join durably_thread t"
 ANY_THREADS = THREADS.format(BY_RUN, "r.status <> ?")
@@ -79,21 +93,39 @@ RUNNING_THREADS = THREADS.format("durably_thread t cross join durably_run r", "r
 THREADS_BY_STATUS = {"": ANY_THREADS, "done": DONE_THREADS, "running": RUNNING_THREADS}
 RECORDS = "select data from durably_journal where key > ? and key < ? order by key"
 PUT_THREAD = """
-    insert into durably_thread (no, thread_id, fence, run_no, head_no, owner, since) values (nullif(?, 0), ?, ?, ?, ?, ?, ?)
+    insert into durably_thread values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?)
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
-    owner = excluded.owner, since = excluded.since"""
-INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    owner = excluded.owner, since = excluded.since, next_no = excluded.next_no"""
+INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPDATE_RUN = """
-    update durably_run set status = ?, attempt = ?, updated_at = ?, outcome = ?, saved = ?, saved_no = ?, saved_base = ?
-    where no = ?"""
+    update durably_run set status = ?, attempt = ?, updated_at = ?, parent = ?, head = ?, outcome = ?, saved = ?,
+    base_no = ?, saved_no = ?, saved_base = ?, due = ?, waiter = ? where no = ?"""
 APPEND = """
     insert into durably_journal (key, data)
     select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
     where exists (select 1 from durably_thread where no = ? and fence = ?)"""
+THREAD_COLUMNS = attrgetter(*ThreadRow.__struct_fields__)
 RUN_COLUMNS = attrgetter(*RunRow.__struct_fields__)
-FENCE = "select fence from durably_thread where no = ?"
+CHANGING_COLUMNS = attrgetter(
+    "status",
+    "attempt",
+    "updated_at",
+    "parent",
+    "head",
+    "outcome",
+    "saved",
+    "base_no",
+    "saved_no",
+    "saved_base",
+    "due",
+    "waiter",
+    "no",
+)
 OWNER = "select owner, host, until from durably_owner where owner = ?"
 PUT_OWNER = "insert or replace into durably_owner values (?, ?, ?)"
+DELETE_OWNERS = """
+    delete from durably_owner
+    where until < ? and not exists (select 1 from durably_thread t where t.owner = durably_owner.owner and t.owner <> '')"""
 
 
 class _Statements:
@@ -106,8 +138,12 @@ class _Statements:
         row = self._execute(OPEN, (thread_id,)).fetchone()
         if row is None:
             return Opened()
-        saved = None if row[8] is None else (row[7], row[8])
-        return Opened(ThreadRow(*row[:7]), None if row[9] is None else RunRow(*row[9:]), saved)
+        name, saved, *run = row[THREAD_WIDTH:]
+        return Opened(
+            ThreadRow(*row[:THREAD_WIDTH]),
+            None if run[0] is None else RunRow(*run),
+            None if saved is None else (name, saved),
+        )
 
     def run(self, run_no: int) -> RunRow | None:
         return self._one_run(RUN, (run_no,))
@@ -138,13 +174,26 @@ class _Statements:
     def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
         return [RunRow(*row) for row in self._execute(RUNS, (thread_no, before, limit))]
 
-    def held(self) -> list[tuple[ThreadRow, RunRow]]:
-        return [(ThreadRow(*row[:7]), RunRow(*row[7:])) for row in self._execute(HELD)]
+    def due(self, workflows: Sequence[str], now: float, limit: int) -> list[tuple[ThreadRow, RunRow]]:
+        found = [pair for name in workflows for pair in self._pairs(DUE, (name, now, limit))]
+        return sorted(found, key=lambda pair: pair[1].due or 0.0)[:limit]
+
+    def waiting(self, thread_no: int, after: int) -> RunRow | None:
+        return self._one_run(WAITING, (thread_no, after))
+
+    def holders(self) -> list[OwnerRow]:
+        return [OwnerRow(*row) for row in self._execute(HOLDERS)]
+
+    def held(self, owner: str) -> list[tuple[ThreadRow, RunRow]]:
+        return self._pairs(HELD, (owner,))
 
     def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
         statement = THREADS_BY_STATUS.get(query.status, RESTING_THREADS)
-        bound = (query.status, query.workflow, query.since, query.until, before, limit)
-        return [(ThreadRow(*row[:7]), RunRow(*row[7:])) for row in self._execute(statement, bound)]
+        return self._pairs(statement, (query.status, query.workflow, query.since, query.until, before, limit))
+
+    def _pairs(self, statement: str, bound: tuple[Any, ...]) -> list[tuple[ThreadRow, RunRow]]:
+        rows = self._execute(statement, bound)
+        return [(ThreadRow(*row[:THREAD_WIDTH]), RunRow(*row[THREAD_WIDTH:])) for row in rows]
 
     def _one_run(self, statement: str, parameters: tuple[int | str, ...]) -> RunRow | None:
         row = self._execute(statement, parameters).fetchone()
@@ -155,15 +204,12 @@ class _Statements:
         return [data for (data,) in self._execute(RECORDS, (base + after, base + CHUNKS_A_RUN))]
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
-        cursor = self._execute(
-            PUT_THREAD, (row.no, row.thread_id, row.fence, row.run_no, row.head_no, row.owner, row.since)
-        )
+        cursor = self._execute(PUT_THREAD, THREAD_COLUMNS(row))
         return row if row.no else replace(row, no=cast(int, cursor.lastrowid))
 
     def put_run(self, row: RunRow) -> RunRow:
         if row.no:
-            saved = (row.saved, row.saved_no, row.saved_base)
-            self._execute(UPDATE_RUN, (row.status, row.attempt, row.updated_at, row.outcome, *saved, row.no))
+            self._execute(UPDATE_RUN, CHANGING_COLUMNS(row))
             return row
         cursor = self._execute(INSERT_RUN, RUN_COLUMNS(row))
         return replace(row, no=cast(int, cursor.lastrowid))
@@ -171,9 +217,9 @@ class _Statements:
     def append(self, chunk: Chunk) -> bool:
         return self._execute(APPEND, _appended(chunk)).rowcount == 1
 
-    def fence(self, thread_no: int) -> int:
-        row = self._execute(FENCE, (thread_no,)).fetchone()
-        return 0 if row is None else row[0]
+    def thread(self, thread_no: int) -> ThreadRow | None:
+        row = self._execute(THREAD, (thread_no,)).fetchone()
+        return None if row is None else ThreadRow(*row)
 
     def owner(self, owner: str) -> OwnerRow | None:
         row = self._execute(OWNER, (owner,)).fetchone()
@@ -181,6 +227,9 @@ class _Statements:
 
     def put_owner(self, row: OwnerRow) -> None:
         self._execute(PUT_OWNER, (row.owner, row.host, row.until))
+
+    def delete_owners(self, before: float) -> None:
+        self._execute(DELETE_OWNERS, (before,))
 
 
 def _appended(chunk: Chunk) -> tuple[Any, ...]:
