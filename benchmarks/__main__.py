@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
 from .cases import Case, Size, cases, ours_alone
 from .measure import ENOUGH, measure_all
 from .report import about, bare_cases, markdown, save
-from .systems import BARE, DURABLY, HERE, SYSTEMS, System, note, python_of, versions
+from .systems import BARE, DURABLY, HERE, PLOTS, SYSTEMS, System, note, python_of, versions
 
 
 def main() -> int:
@@ -29,8 +30,10 @@ def main() -> int:
     facts = about(rounds, packages)
     text = markdown(results, wanted, facts)
     print(text)
-    for path in save(arguments.output, text, results, wanted, facts):
-        note(f"saved {path}")
+    saved = save(arguments.output, text, results, wanted, facts)
+    note("saved " + " and ".join(map(str, saved)))
+    if arguments.plots:
+        subprocess.run([python_of(PLOTS), str(PLOTS.path), str(saved[-1])], check=True)
     return 1 if results.errors else 0
 
 
@@ -61,6 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--here", action="store_true", help="measure durably and the limits in the Python that runs this"
     )
+    parser.add_argument("--plots", action="store_true", help="draw cost against size, too, as SVG")
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="FOLDER")
     return parser.parse_args()
 

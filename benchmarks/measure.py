@@ -16,16 +16,6 @@ ENOUGH = 0.3  # seconds of measured work, after which a process does not repeat 
 LIMIT = 900  # seconds; only a measurement that hangs takes longer
 SLOW = 10  # seconds; what takes longer is measured in the first round only
 
-IMPORTING = """
-import sys, time
-began = time.perf_counter()
-from {module}.func import entrypoint, task
-seconds = time.perf_counter() - began
-import json, resource
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps({{"seconds": seconds, "memory_bytes": peak, "modules": len(sys.modules)}}))
-"""
-
 
 @dataclass
 class Results:
@@ -97,7 +87,7 @@ def measure(system: System, python: str, case: Case, enough: float) -> dict[str,
 
 
 def import_cost(system: System, python: str) -> dict[str, Any]:
-    return answer_of([python, "-c", IMPORTING.format(module=system.module)])
+    return answer_of([python, str(HERE / "footprint.py"), system.module])
 
 
 def answer_of(command: list[str]) -> dict[str, Any]:

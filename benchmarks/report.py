@@ -50,8 +50,8 @@ def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
         table(COLUMNS, [row(results, case) for case in cases]),
         "## What the work itself counted",
         table(("scenario", "size", "colour", "kept in", "figure", "LangGraph", "durably"), figures(results, cases)),
-        "## Importing `entrypoint` and `task`",
-        table(("system", "time", "memory", "modules"), [row for row in imports(results) if row]),
+        "## Importing `entrypoint` and `task`, and the smallest install",
+        table(("system", "time", "memory", "modules", "packages", "on disk"), imports(results)),
         "## The limits",
         table(("limit", "colour", "size", "kept in", "each"), limits(results, cases)),
     ]
@@ -109,14 +109,18 @@ def shown(figure: str, value: float | None) -> str:
 
 
 def imports(results: Results) -> list[list[str]]:
-    rows = []
-    for system in (LANGGRAPH, DURABLY):
-        seconds = results.median(system, "import")
-        if seconds is not None:
-            memory = results.median(system, "import", "memory_bytes")
-            modules = results.median(system, "import", "modules") or 0
-            rows.append([system.name, duration(seconds), size(memory), f"{modules:.0f}"])
-    return rows
+    return [
+        [
+            system.name,
+            duration(results.median(system, "import")),
+            size(results.median(system, "import", "memory_bytes")),
+            f"{results.median(system, 'import', 'modules'):.0f}",
+            f"{results.median(system, 'import', 'packages'):.0f}",
+            size(results.median(system, "import", "disk_bytes")),
+        ]
+        for system in (LANGGRAPH, DBOS, DURABLY)
+        if results.median(system, "import") is not None
+    ]
 
 
 def limits(results: Results, cases: list[Case]) -> list[list[str]]:

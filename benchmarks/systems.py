@@ -45,6 +45,8 @@ LANGGRAPH = System("LangGraph", "functional.py", "langgraph", ("langgraph==1.2.*
 DBOS = System("DBOS", "steps.py", "dbos", ("dbos==3.*",), imports=False, backends=("sqlite",))
 BARE = System("bare", "bare.py", "", ("msgspec",), imports=False)
 
+PLOTS = System("plots", "../plots.py", "", ("matplotlib",), imports=False)  # not measured: it draws
+
 SYSTEMS = {system.name.lower(): system for system in (DURABLY, LANGGRAPH, DBOS, BARE)}
 
 
