@@ -29,7 +29,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 # import each other; a unit that is not in the table is an error.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("context",),
+    ("context", "parts"),
     ("types",),
     ("config",),
     ("runtime",),

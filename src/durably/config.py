@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from .context import here
 from .errors import ConfigError
+from .parts import STREAM_MODES
 
 if TYPE_CHECKING:
     from .store.base import BaseStore
-    from .types import StreamWriter
+    from .types import StreamMode, StreamWriter
 
 __all__ = ["get_config", "get_store", "get_stream_writer"]
 
@@ -45,11 +46,16 @@ def get_store() -> BaseStore:
     return store
 
 
-def get_stream_writer() -> StreamWriter:
-    """The function that hands a value to whoever streams the run in mode ``custom``.
+def get_stream_writer(mode: StreamMode = "custom") -> StreamWriter:
+    """The function that hands a value to whoever streams the run.
+
+    Args:
+        mode: of which stream mode the value is. What a body writes as ``values`` is what the workflow's value is at that
+            moment; such a body says the last one, too, and the library adds none at its end.
 
     Raises:
         OutsideRunError: where no run is under way.
+        ConfigError: there is no such mode.
 
     >>> from durably.func import entrypoint
     >>> @entrypoint()
@@ -60,5 +66,7 @@ def get_stream_writer() -> StreamWriter:
     >>> list(count.stream(2, stream_mode="custom"))
     [0, 1]
     """
-    writer: StreamWriter = here("get_stream_writer()").runtime().stream_writer
+    if mode not in STREAM_MODES:
+        raise ConfigError(f"unknown stream mode {mode!r}: give one of {', '.join(map(repr, STREAM_MODES))}")
+    writer: StreamWriter = here("get_stream_writer()").writer(mode)
     return writer

@@ -35,6 +35,10 @@ class Place(Protocol):
         """The run and the call under way, for a write to ``store`` that is made once; at its end the run tells it."""
         ...
 
+    def writer(self, mode: str) -> Any:
+        """The `durably.types.StreamWriter` of the body under way for one stream mode."""
+        ...
+
 
 current: ContextVar[Place | None] = ContextVar("durably_scope", default=None)
 

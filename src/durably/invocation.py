@@ -21,8 +21,9 @@ from .engine.scope import Scope
 from .engine.shells import run_awaiting, run_blocking
 from .engine.stream import Channel
 from .errors import ConfigError, InvalidUpdateError
+from .parts import STREAM_MODES
 from .schema import context_as
-from .types import MISSING, STREAM_MODES, Command, GraphOutput
+from .types import MISSING, Command, GraphOutput
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -163,8 +164,8 @@ def nested_call(
 
 def _nested_env(place: Scope, function: Function, settings: Settings, config: Config, context: Any) -> Env:
     env, memory = place.body.env, place.body.run.memory
-    namespace = (*env.namespace, function.name)
-    path = "/".join(namespace) if settings.checkpointer is True else ""
+    above = (part.rpartition(":")[0] for part in env.namespace)
+    path = "/".join((*above, function.name)) if settings.checkpointer is True else ""
     return replace(
         env,
         config=config,
@@ -173,7 +174,6 @@ def _nested_env(place: Scope, function: Function, settings: Settings, config: Co
         cache=settings.cache or env.cache,
         policies=settings.defaults,
         previous=memory.get(path, MISSING),
-        namespace=namespace,
         memory=path,
         journaled=env.journaled and settings.checkpointer is not False,
     )
@@ -217,10 +217,9 @@ def _no_thread(name: str) -> ConfigError:
 
 def output(result: Any, version: str) -> Any:
     """What `Workflow.invoke` returns for the end of an attempt."""
+    check_version(version)
     if version == "v2":
         return GraphOutput(None, result.questions) if isinstance(result, Asked) else GraphOutput(result)
-    if version != "v1":
-        raise ConfigError(f"unknown version {version!r}: give 'v1' or 'v2'")
     return {"__interrupt__": list(result.questions)} if isinstance(result, Asked) else result
 
 
@@ -229,13 +228,12 @@ def nested_output(value: Any, version: str) -> Any:
     return value if isinstance(value, GraphOutput) else output(value, version)
 
 
-def channel_for(stream_mode: str | Sequence[str], subgraphs: bool) -> Channel:
+def channel_for(stream_mode: str | Sequence[str], subgraphs: bool = False, version: str = "v1") -> Channel:
     """The channel for one stream mode, or several.
 
     Raises:
-        ConfigError: there is no such mode.
+        ConfigError: there is no such mode, or no such version.
     """
-    single = isinstance(stream_mode, str)
     modes = (stream_mode,) if isinstance(stream_mode, str) else tuple(stream_mode)
     unknown = [mode for mode in modes if mode not in STREAM_MODES]
     if unknown or not modes:
@@ -243,4 +241,11 @@ def channel_for(stream_mode: str | Sequence[str], subgraphs: bool) -> Channel:
         raise ConfigError(
             f"unknown stream mode {wrong!r}: give one of {', '.join(map(repr, STREAM_MODES))}, or a list of them"
         )
-    return Channel(frozenset(modes), tagged=not single, nested=subgraphs)
+    check_version(version)
+    return Channel(frozenset(modes), tagged=not isinstance(stream_mode, str), nested=subgraphs, version=version)
+
+
+def check_version(version: str) -> None:
+    """Refuse a version that there is none of."""
+    if version not in ("v1", "v2"):
+        raise ConfigError(f"unknown version {version!r}: give 'v1' or 'v2'")

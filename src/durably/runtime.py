@@ -92,8 +92,18 @@ class RunControl:
         return self._reason
 
 
-def _ignore(*_: Any) -> None:
-    """A writer or heartbeat that nobody listens to."""
+def _ignore() -> None:
+    """A heartbeat that nobody listens to."""
+
+
+class _Silence:
+    """A writer that nobody listens to."""
+
+    def __call__(self, chunk: Any, /) -> None:
+        """Let it go."""
+
+    async def drain(self) -> None:
+        """There is nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +113,7 @@ class Runtime(Generic[ContextT]):
     Args:
         context: what the caller passed as ``context=``.
         store: long-term memory, None where the workflow has none.
-        stream_writer: hands a value to whoever streams in mode ``custom``.
+        stream_writer: hands a value to whoever streams in mode ``custom``; see `durably.types.StreamWriter`.
         heartbeat: tells that the body is alive, for ``TimeoutPolicy(idle_timeout=...)``.
         previous: what the thread's last run saved.
         execution_info: which execution this is.
@@ -112,7 +122,7 @@ class Runtime(Generic[ContextT]):
 
     context: ContextT = None  # type: ignore[assignment]
     store: BaseStore | None = None
-    stream_writer: StreamWriter = _ignore
+    stream_writer: StreamWriter = field(default_factory=_Silence)
     heartbeat: Callable[[], None] = _ignore
     previous: Any = None
     execution_info: ExecutionInfo | None = None

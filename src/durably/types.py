@@ -6,36 +6,50 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from .context import here
 from .errors import ConfigError, DeclarationError
+from .parts import (
+    CheckpointStreamPart,
+    CustomStreamPart,
+    DebugStreamPart,
+    MessagesStreamPart,
+    StreamMode,
+    StreamPart,
+    StreamWriter,
+    TasksStreamPart,
+    UpdatesStreamPart,
+    ValuesStreamPart,
+)
 
 __all__ = [
     "CachePolicy",
+    "CheckpointStreamPart",
     "Command",
+    "CustomStreamPart",
+    "DebugStreamPart",
     "Durability",
     "GraphOutput",
     "Interrupt",
+    "MessagesStreamPart",
     "PregelTask",
     "RetryPolicy",
     "StateSnapshot",
     "StreamMode",
+    "StreamPart",
     "StreamWriter",
+    "TasksStreamPart",
     "TimeoutPolicy",
+    "UpdatesStreamPart",
+    "ValuesStreamPart",
     "interrupt",
 ]
 
 T = TypeVar("T")
 
-StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"]
-"""What a stream carries; see ``docs/reference/streams.md``."""
-
 Durability = Literal["sync", "async", "exit"]
 """When results reach the disk: before the workflow sees them, while it goes on, or once at the end."""
-
-StreamWriter: TypeAlias = Callable[[Any], None]
-"""Takes one value and hands it to whoever streams the run in mode ``custom``."""
 
 
 class Missing:
@@ -294,7 +308,6 @@ class GraphOutput(Generic[T]):
     interrupts: tuple[Interrupt[Any], ...] = ()
 
 
-STREAM_MODES: Final = ("values", "updates", "custom")
 DURABILITIES: Final = ("sync", "async", "exit")
 
 

@@ -277,6 +277,11 @@ class TestWhen:
         ]  # fmt: skip
 
 
+def named(chunks: Any) -> list[Any]:
+    """Chunks with the ids of nested calls left out of their namespaces."""
+    return [(tuple(part.partition(":")[0] for part in ns), *rest) for ns, *rest in chunks]
+
+
 @both_ways
 class TestNested:
     @staticmethod
@@ -299,7 +304,7 @@ class TestNested:
         assert list(stream(self.parent(), 1)) == [{"child": 4}, {"parent": 4}]
 
     def test_with_subgraphs_each_chunk_says_where_it_is_from(self, stream: Any) -> None:
-        assert list(stream(self.parent(), 1, subgraphs=True)) == [
+        assert named(stream(self.parent(), 1, subgraphs=True)) == [
             (("child",), {"double": 2}),
             (("child", "grandchild"), {"double": 2}),
             (("child",), {"grandchild": 2}),
@@ -308,12 +313,30 @@ class TestNested:
         ]
 
     def test_with_subgraphs_and_modes(self, stream: Any) -> None:
-        chunks = list(stream(self.parent(), 1, stream_mode=["custom", "values"], subgraphs=True))
-        assert chunks == [
+        chunks = stream(self.parent(), 1, stream_mode=["custom", "values"], subgraphs=True)
+        assert named(chunks) == [
             (("child",), "custom", "doubling 1"),
             (("child", "grandchild"), "custom", "doubling 1"),
+            (("child", "grandchild"), "values", 2),
+            (("child",), "values", 4),
             ((), "values", 4),
         ]
+
+    def test_two_calls_of_one_workflow_have_namespaces_of_their_own(self, stream: Any) -> None:
+        @entrypoint()
+        async def twice(_: None) -> list[int]:
+            return list(await asyncio.gather(async_flow.ainvoke(1), async_flow.ainvoke(10)))
+
+        chunks = list(stream(twice, None, stream_mode=["tasks", "updates"], subgraphs=True))
+        begun = {
+            data["id"]: data["input"]
+            for ns, _, data in chunks
+            if not ns and data.get("name") == "flow" and "input" in data
+        }
+        inside = [
+            (begun[ns[0].partition(":")[2]], data["double"]) for ns, mode, data in chunks if ns and mode == "updates"
+        ]
+        assert sorted(inside) == [(1, 2), (1, 4), (10, 20), (10, 40)]
 
     def test_what_is_written_to_the_writer_always_comes_through(self, stream: Any) -> None:
         assert list(stream(self.parent(), 1, stream_mode="custom")) == ["doubling 1", "doubling 1"]

@@ -27,12 +27,14 @@ from ..errors import (
 )
 from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING
+from . import announce
 from .admission import admit
 from .call import Env
 from .commit import Committer, Log
 from .ending import Asked, result_of
 from .failures import tried_again
 from .function import FinalValue, Function
+from .history import find_moment
 from .identity import new_run_id, run_place
 from .journal import Journal
 from .leash import Leash
@@ -42,12 +44,13 @@ from .options import Options
 from .owner import Owner
 from .perform import perform
 from .request import Admitted, Busy, Ending, Existing, Fork, Request
-from .rows import Head, Outcome, as_started, encode_extra
+from .rows import Head, Outcome, as_started, encode_extra, returned_by
 from .run import Run
 from .steps import Do, Pause, Steps
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer, RunRow, Work
+    from .call import TaskFuture
 
 __all__ = ["Invocation", "attempt"]
 
@@ -101,22 +104,26 @@ def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
     """
     if invocation.checkpointer is None:
         run = Run(new_run_id(), invocation.options, journal=Journal(), log=None, serde=PLAIN, host=host)
+        root = run.root(invocation.function, invocation.value, invocation.env)
         try:
-            result = yield from _performed(run, invocation, invocation.value, invocation.env)
+            value = _returned((yield from _performed(root, invocation)))
         except Exception:
             yield from _let_go(run)  # nothing is recorded, so there is no going on with it
             raise
         yield from _let_go(run)
-    else:
-        result = yield from _recorded(invocation, invocation.checkpointer, host)
-    value = result.value if isinstance(result, FinalValue) else result
-    _emit_end(invocation, value)
-    return value
+        announce.ended(root, value)
+        return value
+    return _returned((yield from _recorded(invocation, invocation.checkpointer, host)))
 
 
-def _performed(run: Run, invocation: Invocation, value: Any, env: Env) -> Steps[Any]:
+def _returned(result: Any) -> Any:
+    return result.value if isinstance(result, FinalValue) else result
+
+
+def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
     """Run the body to its end: a value, a `FinalValue`, `Asked`, or an exception."""
-    root = run.root(invocation.function, value, env)
+    run = root.run
+    announce.started(root)
     invocation.leash.attach(root)
     run.scheduler.open()
     try:
@@ -135,6 +142,7 @@ def _performed(run: Run, invocation: Invocation, value: Any, env: Env) -> Steps[
     if isinstance(error, Stop):
         raise error.reason
     if error is not None:
+        announce.failed(root, error)
         raise error
     return root.result()
 
@@ -146,7 +154,9 @@ def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: Loop
         admission = admit(request, owner, checkpointer.serde)
         admitted = yield from _admitted(invocation, checkpointer, admission)
         if isinstance(admitted, Existing):
-            return (yield from result_of(admitted.run, request.thread_id, checkpointer))
+            value = yield from result_of(admitted.run, request.thread_id, checkpointer)
+            announce.found(invocation.env, invocation.function.name, value)
+            return value
         fence = (admitted.thread.no, admitted.thread.fence)
         owner.began(*fence, admitted.thread.since, invocation.leash)
     finally:
@@ -231,8 +241,11 @@ def _held(
         previous = MISSING if admitted.saved is None else admitted.saved.value()
         holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
         env = replace(invocation.env, config=options.config, previous=previous, holding=holding)
-        value = _input(invocation, admitted, checkpointer)
-        result = yield from _performed(run, invocation, value, env)
+        if invocation.kind != "input" and env.hears("values"):
+            env.emit("values", _value_before(admitted, checkpointer))
+        yield from _checkpoint(admitted, env, checkpointer)
+        root = run.root(invocation.function, _input(invocation, admitted, checkpointer), env)
+        result = yield from _performed(root, invocation)
         ending = _ended(result, invocation, run, admitted, checkpointer)
     except (GeneratorExit, Superseded):
         raise  # nobody is left to wait for a write, or nothing may be written
@@ -243,9 +256,23 @@ def _held(
             error.add_note(f"Moreover the end of the run could not be recorded: {trouble}")
         raise
     yield from _settle(committer, log, admitted, ending, durable=durable)
+    announce.ended(root, _returned(result))
     if ending.status == "done":
         yield from _let_go(run)
+        yield from _checkpoint(admitted, env, checkpointer)
     return result
+
+
+def _value_before(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
+    """What the thread's last run returned, None on its first."""
+    return None if admitted.saved is None else returned_by(admitted.saved.resolved(), checkpointer.serde)
+
+
+def _checkpoint(admitted: Admitted, env: Env, checkpointer: BaseCheckpointer) -> Steps[None]:
+    """Tell whoever wants to know how the thread stands now."""
+    if env.hears("checkpoints"):
+        moment = yield from Committer.of(checkpointer).perform(find_moment(admitted.thread.thread_id, None))
+        announce.snapshot(env, moment.snapshot(checkpointer.serde))
 
 
 def _let_go(run: Run) -> Steps[None]:
@@ -315,14 +342,3 @@ def _failed(error: BaseException, run: Run) -> Ending:
     again = tuple((key.scope, key.name, key.n) for key in tried_again(error, run.failed))
     stopped = isinstance(error, STOPPED) or not isinstance(error, Exception)
     return Ending("stopped" if stopped else "failed", Outcome(error=data, again=again))
-
-
-def _emit_end(invocation: Invocation, value: Any) -> None:
-    env = invocation.env
-    if isinstance(value, Asked):
-        asked = {"__interrupt__": value.questions}
-        env.emit("updates", asked)
-        env.emit("values", asked)
-    else:
-        env.emit("updates", {invocation.function.name: value})
-        env.emit("values", value)

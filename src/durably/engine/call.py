@@ -21,6 +21,7 @@ from .loops import InContext
 from .perform import perform
 from .scope import Scope
 from .steps import adrive, drive
+from .stream import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -71,6 +72,7 @@ class TaskFuture(SharedFuture[R]):
         "parent",
         "retry_policies",
         "run",
+        "says_values",
         "seen",
         "stopped",
         "summary",
@@ -112,6 +114,7 @@ class TaskFuture(SharedFuture[R]):
         self.cancelling = False
         self.made_new_calls = False
         self.counted = False  # whether it counts against the run's limits just now
+        self.says_values = False  # the body writes chunks of the mode values itself, the last one included
         self.seen = False  # whether somebody was handed the outcome
         self.beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
         self.asyncio_task: asyncio.Task[Any] | None = None  # what drives the body on a loop
@@ -284,13 +287,15 @@ class TaskFuture(SharedFuture[R]):
             elif parameter.name == "store":
                 values["store"] = self.env.store
             else:
-                values["writer"] = self.write
+                values["writer"] = Writer(self)
         return values
 
-    def write(self, chunk: Any) -> None:
-        """Hand a value to whoever streams the run in mode ``custom``; from any thread."""
+    def write(self, chunk: Any, mode: str = "custom") -> None:
+        """Hand what the body says to whoever streams the run; from any thread."""
         self.alive()
-        self.env.emit("custom", chunk)
+        if mode == "values":
+            self.says_values = True
+        self.env.emit(mode, chunk)
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""
@@ -326,20 +331,12 @@ class TaskFuture(SharedFuture[R]):
         return Runtime(
             context=self.env.context,
             store=self.env.store,
-            stream_writer=self.write,
+            stream_writer=Writer(self),
             heartbeat=self.heartbeat,
             previous=None if self.env.previous is MISSING else self.env.previous,
             execution_info=info,
             control=run.options.control,
         )
-
-    def emit_update(self, value: Any) -> None:
-        """Tell whoever listens to the calling workflow what this call returned."""
-        if self.parent is not None and self.parent.env.taps:
-            update = {self.function.name: value}
-            if self.cached:
-                update["__metadata__"] = {"cached": True}
-            self.parent.env.emit("updates", update)
 
     def begin_attempt(self) -> None:
         """Count an attempt."""

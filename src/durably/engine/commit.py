@@ -128,7 +128,9 @@ class Committer:
         self._dirty: list[Log] = []
         self._tickets: list[_Ticket] = []
         self._oldest = 0.0
-        self._uncertain: tuple[_Batch, Uncertain] | None = None  # what may have been written; guarded by the leading lock
+        self._uncertain: tuple[_Batch, Uncertain] | None = (
+            None  # what may have been written; guarded by the leading lock
+        )
 
     @staticmethod
     def of(checkpointer: BaseCheckpointer) -> Committer:

@@ -29,7 +29,8 @@ class Env(msgspec.Struct, frozen=True):
         cache: results shared across runs.
         policies: the defaults of the tasks.
         previous: what the thread's last run saved, `MISSING` on its first.
-        namespace: the calls of nested workflows that lead here, outermost first; empty for the run's own workflow.
+        namespace: the calls of nested workflows that lead here, outermost first, each as its name, a colon and its id; empty
+            for the run's own workflow.
         taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
         journaled: whether calls are recorded.
         memory: under which path a nested workflow's saved value is kept across runs; empty where it is not.
@@ -50,7 +51,11 @@ class Env(msgspec.Struct, frozen=True):
     holding: frozenset[tuple[int, str]] = frozenset()
     watch: Callable[[TaskFuture[Any]], None] | None = None
 
+    def hears(self, mode: str) -> bool:
+        """Whether anybody listens to a mode, so that its chunks are worth making."""
+        return any(channel.hears(mode) for channel, _ in self.taps)
+
     def emit(self, mode: str, chunk: Any) -> None:
-        """Hand a chunk to whoever listens."""
+        """Hand a chunk to whoever listens. Every chunk of every mode comes through here."""
         for channel, depth in self.taps:
             channel.put(mode, self.namespace[depth:], chunk)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphBubbleUp, GraphInterrupt, Stop
-from . import caching
+from . import announce, caching
 from .failures import chain
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
@@ -28,6 +28,8 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     error: BaseException | None = None
     state = FINISHED
     recorded = False
+    if call.env.taps and call.parent is not None:
+        announce.started(call)
     try:
         value = yield from _cached_or_executed(call)
         value, to_record = run.returned(call, value)
@@ -44,8 +46,11 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
             yield from run.recorder.flush()
         except BaseException as failure:
             error = failure
-    if error is None and state is FINISHED and not call.function.is_passive:
-        call.emit_update(value)
+    if call.parent is not None and call.parent.env.taps:
+        if error is not None and not isinstance(error, GraphBubbleUp):
+            announce.failed(call, error)
+        elif error is None and state is FINISHED:
+            announce.returned(call, value)
     run.ended(call, error)
     call.settle(state, value, error)
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from ..errors import (
     GraphInterrupt,
     GraphRecursionError,
@@ -18,6 +20,7 @@ from ..errors import (
 )
 from ..serde import Serializer
 from ..types import Interrupt
+from . import announce
 from .call import Env, TaskFuture
 from .cutoff import Cutoff
 from .failures import FailedCall
@@ -116,6 +119,8 @@ class Run:
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
         entry = self._claimed(scope, call)
+        if function.is_workflow:
+            call.env = replace(call.env, namespace=(*parent.env.namespace, f"{function.name}:{call.id}"))
         if scope.cutoff is None or not scope.cutoff.holds(call, entry):
             self._begin(scope, call, entry)
         return call
@@ -146,6 +151,8 @@ class Run:
         )
 
     def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
+        if scope.body.env.taps:
+            announce.started(call)
         if isinstance(entry, Kept) or entry.kind != RAISED:
             value = self.recorder.value(entry)
             call.settle(FINISHED, self._unfolded(call, value) if call.keeps_memory else value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint.records import escaped
 from .cutoff import Cutoff
 from .identity import branch_path
+from .stream import Writer
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -104,3 +105,7 @@ class Scope:
             if store not in run.stores:
                 run.stores.append(store)
         return run.run_id, self.body.id
+
+    def writer(self, mode: str) -> Writer:
+        """The body's writer for one stream mode."""
+        return Writer(self.body, mode)

@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
 
+from .ending import Asked
 from .loops import LoopHost
 
-__all__ = ["Channel"]
+if TYPE_CHECKING:
+    from .call import TaskFuture
+
+__all__ = ["Channel", "Writer"]
 
 CAPACITY: Final = 1024
 """Chunks that may wait for the reader before writers wait for it."""
+
+WRITTEN: Final = frozenset(("custom", "messages"))
+"""What bodies write comes through from nested workflows, too, whether or not the reader asked for theirs."""
+
+DEBUGGED: Final = frozenset(("tasks", "checkpoints"))
+"""The modes that make up the mode ``debug``."""
 
 
 class Channel:
@@ -23,99 +36,176 @@ class Channel:
         modes: the stream modes that the reader wants.
         tagged: whether chunks come as ``(mode, chunk)``.
         nested: whether those of nested workflows come too, and every chunk with its namespace in front.
+        version: ``"v2"`` for chunks as dicts that say all that.
     """
 
-    def __init__(self, modes: frozenset[str], *, tagged: bool = False, nested: bool = False) -> None:
+    def __init__(
+        self, modes: frozenset[str], *, tagged: bool = False, nested: bool = False, version: str = "v1"
+    ) -> None:
         self.modes = modes
+        self._heard = modes | DEBUGGED if "debug" in modes else modes
         self._tagged = tagged
         self._nested = nested
+        self._version = version
+        self._step = 0  # of the tasks, for the mode debug
         self._chunks: deque[Any] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._draining: list[Callable[[], None]] = []  # wakes those who wait for room on event loops
+        self._asleep = False  # the reader waits to be woken
+        self._wake: Callable[[], object] = _nobody
         self._closed = False  # nothing more will be written
         self._left = False  # nobody reads any more
-        self._reader: tuple[LoopHost, asyncio.Event] | None = None
 
     # Writing.
 
+    def hears(self, mode: str) -> bool:
+        """Whether the reader wants chunks of a mode."""
+        return mode in self._heard
+
     def put(self, mode: str, namespace: tuple[str, ...], chunk: Any) -> None:
         """Hand a chunk over. On a thread this waits while the buffer is full."""
-        if mode not in self.modes or (namespace and not self._nested and mode != "custom"):
+        if mode not in self._heard or (namespace and not self._nested and mode not in WRITTEN):
             return
-        item = self._shaped(mode, namespace, chunk)
-        with self._changed:
-            if len(self._chunks) >= CAPACITY and asyncio._get_running_loop() is None:
-                self._changed.wait_for(lambda: len(self._chunks) < CAPACITY or self._left)
-            if self._left or self._closed:
-                return
-            self._chunks.append(item)
-            if len(self._chunks) == 1:
-                self._tell_reader()
+        if mode in self.modes:
+            self._add(self._shaped(mode, namespace, chunk))
+        if mode in DEBUGGED and "debug" in self.modes:
+            self._add(self._shaped("debug", namespace, self._debugged(mode, chunk)))
 
     def close(self) -> None:
         """Say that nothing more will come."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._tell_reader()
+            asleep, self._asleep = self._asleep, False
+        if asleep:
+            self._wake()
 
-    @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether a writer on an event loop should let the reader catch up."""
         return len(self._chunks) >= CAPACITY and not self._left
 
     async def room(self) -> None:
         """Let the event loop run until the reader has caught up."""
-        while self.full:
-            await asyncio.sleep(0.001)
+        while self.is_full():
+            event = asyncio.Event()
+            host = LoopHost.of(asyncio.get_running_loop())
+            with self._lock:
+                if not self.is_full():
+                    return
+                self._draining.append(partial(_set, event, host))
+            await event.wait()
+
+    def _add(self, item: Any) -> None:
+        with self._lock:
+            if len(self._chunks) >= CAPACITY and asyncio._get_running_loop() is None:
+                self._room.wait_for(lambda: not self.is_full())
+            if self._left or self._closed:
+                return
+            self._chunks.append(item)
+            asleep, self._asleep = self._asleep, False
+        if asleep:
+            self._wake()
 
     def _shaped(self, mode: str, namespace: tuple[str, ...], chunk: Any) -> Any:
+        if self._version == "v2":
+            return _part(mode, namespace, chunk)
+        if isinstance(chunk, Asked):
+            chunk = {"__interrupt__": chunk.questions}
         if self._nested:
             return (namespace, mode, chunk) if self._tagged else (namespace, chunk)
         return (mode, chunk) if self._tagged else chunk
 
-    def _tell_reader(self) -> None:
-        self._changed.notify_all()
-        if self._reader is not None:
-            host, event = self._reader
-            if asyncio._get_running_loop() is host.loop:
-                event.set()
-            else:
-                host.post(event.set)
+    def _debugged(self, mode: str, payload: dict[str, Any]) -> dict[str, Any]:
+        if mode == "checkpoints":
+            kind, step = "checkpoint", payload["metadata"]["step"]
+            self._step = step + 1
+        else:
+            kind, step = ("task" if "input" in payload else "task_result"), self._step
+        return {"step": step, "timestamp": datetime.now(UTC).isoformat(), "type": kind, "payload": payload}
 
     # Reading.
 
     def leave(self) -> None:
         """Read no more; whoever waits to write goes on."""
-        with self._changed:
+        with self._lock:
             self._left = True
             self._chunks.clear()
-            self._changed.notify_all()
+            self._let_write()
 
     def __iter__(self) -> Iterator[Any]:
+        signal: SimpleQueue[None] = SimpleQueue()
+        self._wake = partial(signal.put, None)
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._chunks or self._closed)
-                ready = self._take()
-            if not ready:
-                return
+            ready, ended = self._take()
             yield from ready
+            if ended:
+                return
+            if not ready:
+                signal.get()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        event = asyncio.Event()
-        self._reader = (LoopHost.of(asyncio.get_running_loop()), event)
+        event, host = asyncio.Event(), LoopHost.of(asyncio.get_running_loop())
+        self._wake = partial(_set, event, host)
         while True:
-            event.clear()
-            with self._changed:
-                ready = self._take()
-                ended = self._closed
+            ready, ended = self._take()
             for chunk in ready:
                 yield chunk
+            if ended:
+                return
             if not ready:
-                if ended:
-                    return
                 await event.wait()
+                event.clear()
 
-    def _take(self) -> list[Any]:
-        ready = list(self._chunks)
-        self._chunks.clear()
-        self._changed.notify_all()
-        return ready
+    def _take(self) -> tuple[deque[Any], bool]:
+        """All that is there, and whether it was the last; without any, the reader is to be woken."""
+        with self._lock:
+            ready, self._chunks = self._chunks, deque()
+            self._asleep = not ready and not self._closed
+            self._let_write()
+            return ready, self._closed
+
+    def _let_write(self) -> None:
+        self._room.notify_all()
+        for wake in self._draining:
+            wake()
+        self._draining.clear()
+
+
+def _nobody() -> None:
+    """There is no reader yet."""
+
+
+def _set(event: asyncio.Event, host: LoopHost) -> None:
+    if asyncio._get_running_loop() is host.loop:
+        event.set()
+    else:
+        host.post(event.set)
+
+
+def _part(mode: str, namespace: tuple[str, ...], chunk: Any) -> dict[str, Any]:
+    """A chunk of version 2."""
+    if mode == "values":
+        asked = isinstance(chunk, Asked)
+        value, questions = (None, chunk.questions) if asked else (chunk, ())
+        return {"type": mode, "ns": namespace, "data": value, "interrupts": questions}
+    if isinstance(chunk, Asked):
+        chunk = {"__interrupt__": chunk.questions}
+    return {"type": mode, "ns": namespace, "data": chunk}
+
+
+class Writer:
+    """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`."""
+
+    __slots__ = ("_call", "_mode")
+
+    def __init__(self, call: TaskFuture[Any], mode: str = "custom") -> None:
+        self._call = call
+        self._mode = mode
+
+    def __call__(self, chunk: Any, /) -> None:
+        self._call.write(chunk, self._mode)
+
+    async def drain(self) -> None:
+        """See `durably.types.StreamWriter.drain`."""
+        for channel, _ in self._call.env.taps:
+            await channel.room()
