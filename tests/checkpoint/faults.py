@@ -13,8 +13,8 @@ Fault = Literal["refused", "denied", "locked", "lost", "kept"]
 """How a commit fails.
 
 ``refused``: nothing is written, and an error says so. ``denied``: it is written, and an error says that it was not, which no
-backend may do. ``locked``: nothing is written for a while. ``lost`` and ``kept``: the connection breaks during the commit, and
-only later can be found out that it did not take effect, or that it did.
+backend may do. ``locked``: nothing is written for a while. ``lost`` and ``kept``: the connection breaks during the commit,
+and only later can be found out that it did not take effect, or that it did.
 """
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 HIDDEN = ("locked", "lost", "kept")
