@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import doctest
 import io
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import EXAMPLES, PATIENCE, StandIn, environment, read_until, run_program, serving, start_program
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-from essay_support import events, offline, text  # noqa: E402
-from essay_support.files import write_new_file  # noqa: E402
-from essay_support.model import Endpoint, ModelRefused, ModelUnavailable  # noqa: E402
-
-PATIENCE = 60.0
-"""Seconds after which something that should happen has not."""
+from essay_support import events, offline, text
+from essay_support.files import write_new_file
+from essay_support.model import Endpoint, ModelRefused, ModelUnavailable
 
 
-@dataclass
-class StandIn:
-    """A scripted model behind an OpenAI-compatible endpoint; it counts what it was asked."""
-
-    url: str = ""
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    released: threading.Event = field(default_factory=threading.Event)
+class Writer(StandIn):
+    """Writes outlines and paragraphs."""
 
     def asked(self) -> Counter[str]:
         """How often each prompt came in, by what comes after the topic in it."""
@@ -56,112 +41,24 @@ class StandIn:
 
 
 @pytest.fixture
-def model() -> Iterator[StandIn]:
-    stand_in = StandIn()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            stand_in.requests.append(request | {"authorization": self.headers["Authorization"]})
-            if stand_in.failures:
-                self.send_error(stand_in.failures.pop(0))
-                return
-            self.send_response(200)
-            self.end_headers()
-            prompt = request["messages"][-1]["content"]
-            if any(word in prompt for word in stand_in.held):
-                stand_in.released.wait(PATIENCE)
-            for word in stand_in.answer(request["messages"]).split(" "):
-                self._say(word + " ")
-            self.wfile.write(b"data: [DONE]\n\n")
-
-        def _say(self, content: str) -> None:
-            event = {"choices": [{"delta": {"content": content}}]}
-            self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # a client that was killed
-
-    server = Server(("127.0.0.1", 0), Handler)
-    stand_in.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield stand_in
-    stand_in.released.set()
-    server.shutdown()
-    server.server_close()
+def model() -> Iterator[Writer]:
+    with serving(Writer()) as writer:
+        yield writer
 
 
 def command(model: StandIn, *arguments: str) -> list[str]:
-    return [
-        sys.executable,
-        str(EXAMPLES / "essay.py"),
-        *arguments,
-        "--model",
-        "stand-in",
-        "--base-url",
-        model.url,
-    ]
-
-
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "src"),
-        "PYTHONIOENCODING": "utf-8",
-        "OPENAI_API_KEY": "a-key",
-    }
+    return ["essay.py", *arguments, "--model", "stand-in", "--base-url", model.url]
 
 
 def run(folder: Path, model: StandIn, *arguments: str, answers: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(model, *arguments),
-        cwd=folder,
-        env=environment(),
-        input=answers,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-    )
+    return run_program(folder, command(model, *arguments), answers)
 
 
-@contextmanager
-def started(folder: Path, model: StandIn, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        command(model, *arguments),
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def started(folder: Path, model: StandIn, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return start_program(folder, command(model, *arguments))
 
 
-def read_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> str:
-    """What a program prints, until there is enough of it."""
-    out = process.stdout
-    assert out is not None
-    deadline = threading.Timer(PATIENCE, process.kill)
-    deadline.start()
-    seen = ""
-    while not enough(seen):
-        letter = out.read(1)
-        assert letter, f"it ended after {seen!r}"
-        seen += letter
-    deadline.cancel()
-    return seen
-
-
-def test_writes_asks_revises_and_saves(tmp_path: Path, model: StandIn) -> None:
+def test_writes_asks_revises_and_saves(tmp_path: Path, model: Writer) -> None:
     done = run(tmp_path, model, "Bees", "Honey", "Hives", answers="2: shorter\naccept\n")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "essays" / "bees.md").read_text() == (
@@ -176,7 +73,7 @@ def test_writes_asks_revises_and_saves(tmp_path: Path, model: StandIn) -> None:
     assert "saved: " in done.stdout
 
 
-def test_asks_the_model_for_an_outline_where_no_sections_are_given(tmp_path: Path, model: StandIn) -> None:
+def test_asks_the_model_for_an_outline_where_no_sections_are_given(tmp_path: Path, model: Writer) -> None:
     done = run(tmp_path, model, "Bees", "--yes")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^## (.+)$", (tmp_path / "essays" / "bees.md").read_text(), re.MULTILINE) == [
@@ -188,11 +85,12 @@ def test_asks_the_model_for_an_outline_where_no_sections_are_given(tmp_path: Pat
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
-def test_killed_in_the_middle_it_goes_on_without_repeating_what_was_done(tmp_path: Path, model: StandIn) -> None:
+def test_killed_in_the_middle_it_goes_on_without_repeating_what_was_done(tmp_path: Path, model: Writer) -> None:
     sections = ["Honey", "Hives", "Wax", "Stings"]
     model.held = {"wax", "stings"}
     with started(tmp_path, model, "Bees", *sections) as process:
         read_until(process, lambda out: "done: Honey" in out and "done: Hives" in out and out.count("writing: ") == 4)
+        model.wait_until_asked(4)
         process.send_signal(signal.SIGKILL)
     model.held = set()
     model.released.set()
@@ -206,7 +104,7 @@ def test_killed_in_the_middle_it_goes_on_without_repeating_what_was_done(tmp_pat
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
-def test_killed_at_the_question_it_asks_again(tmp_path: Path, model: StandIn) -> None:
+def test_killed_at_the_question_it_asks_again(tmp_path: Path, model: Writer) -> None:
     with started(tmp_path, model, "Bees", "Honey", "Hives") as process:
         read_until(process, lambda out: out.endswith("\n> "))
         process.send_signal(signal.SIGKILL)
@@ -217,7 +115,7 @@ def test_killed_at_the_question_it_asks_again(tmp_path: Path, model: StandIn) ->
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to a program here")
-def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, model: StandIn) -> None:
+def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, model: Writer) -> None:
     model.held = {"wax"}
     with started(tmp_path, model, "Bees", "Honey", "Wax") as process:
         read_until(process, lambda out: "done: Honey" in out and "writing: Wax" in out)
@@ -231,14 +129,14 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, model: StandIn) 
     assert model.asked()["honey"] == 1
 
 
-def test_an_unanswered_question_stays_open(tmp_path: Path, model: StandIn) -> None:
+def test_an_unanswered_question_stays_open(tmp_path: Path, model: Writer) -> None:
     assert run(tmp_path, model, "Bees", "Honey").returncode == 0
     assert not (tmp_path / "essays").exists()
     assert run(tmp_path, model, "Bees", answers="ok\n").returncode == 0
     assert len(model.requests) == 1
 
 
-def test_a_second_run_knows_the_first(tmp_path: Path, model: StandIn) -> None:
+def test_a_second_run_knows_the_first(tmp_path: Path, model: Writer) -> None:
     assert run(tmp_path, model, "Bees", "--yes").returncode == 0
     done = run(tmp_path, model, "Wasps", "--yes")
     assert "Remembers: Bees" in done.stdout
@@ -247,7 +145,7 @@ def test_a_second_run_knows_the_first(tmp_path: Path, model: StandIn) -> None:
     assert "Bees (Alpha, Beta, Gamma)" in outline
 
 
-def test_what_was_begun_is_finished_before_another_topic(tmp_path: Path, model: StandIn) -> None:
+def test_what_was_begun_is_finished_before_another_topic(tmp_path: Path, model: Writer) -> None:
     assert run(tmp_path, model, "Bees", "Honey").returncode == 0
     done = run(tmp_path, model, "Wasps", "Nests", answers="ok\nok\n")
     assert done.returncode == 0, done.stderr
@@ -256,24 +154,24 @@ def test_what_was_begun_is_finished_before_another_topic(tmp_path: Path, model: 
     assert len(model.requests) == 2
 
 
-def test_new_leaves_an_unfinished_essay_behind(tmp_path: Path, model: StandIn) -> None:
+def test_new_leaves_an_unfinished_essay_behind(tmp_path: Path, model: Writer) -> None:
     assert run(tmp_path, model, "Bees", "Honey").returncode == 0
     assert run(tmp_path, model, "Wasps", "Nests", "--new", "--yes").returncode == 0
     assert [file.name for file in (tmp_path / "essays").iterdir()] == ["wasps.md"]
 
 
-def test_threads_do_not_know_each_other(tmp_path: Path, model: StandIn) -> None:
+def test_threads_do_not_know_each_other(tmp_path: Path, model: Writer) -> None:
     assert run(tmp_path, model, "Bees", "Honey", "--yes").returncode == 0
     assert "Remembers" not in run(tmp_path, model, "Wasps", "Nests", "--thread", "other", "--yes").stdout
 
 
-def test_an_overloaded_endpoint_is_tried_again(tmp_path: Path, model: StandIn) -> None:
+def test_an_overloaded_endpoint_is_tried_again(tmp_path: Path, model: Writer) -> None:
     model.failures = [503]
     assert run(tmp_path, model, "Bees", "Honey", "--yes").returncode == 0
     assert len(model.requests) == 2
 
 
-def test_a_refusal_is_explained_and_nothing_is_lost(tmp_path: Path, model: StandIn) -> None:
+def test_a_refusal_is_explained_and_nothing_is_lost(tmp_path: Path, model: Writer) -> None:
     model.failures = [401]
     refused = run(tmp_path, model, "Bees", "Honey")
     assert refused.returncode == 1
@@ -282,7 +180,7 @@ def test_a_refusal_is_explained_and_nothing_is_lost(tmp_path: Path, model: Stand
     assert run(tmp_path, model, "Bees", "--yes").returncode == 0
 
 
-def test_the_client_tells_a_broken_answer_from_a_complete_one(model: StandIn) -> None:
+def test_the_client_tells_a_broken_answer_from_a_complete_one(model: Writer) -> None:
     endpoint = Endpoint(model.url, "stand-in")
     assert "".join(endpoint.stream([{"role": "user", "content": "a, b."}])).startswith("**Version 0")
     model.failures = [429, 404]
@@ -330,14 +228,14 @@ def test_the_live_screen_fits_the_terminal(width: int, sections: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals here")
-def test_on_a_terminal(tmp_path: Path, model: StandIn) -> None:
+def test_on_a_terminal(tmp_path: Path, model: Writer) -> None:
     pytest.importorskip("rich")
     import pty
 
     screen, terminal = pty.openpty()
     shell = {**environment(), "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     with subprocess.Popen(
-        command(model, "Bees", "Honey"),
+        [sys.executable, str(EXAMPLES / "essay.py"), *command(model, "Bees", "Honey")[1:]],
         cwd=tmp_path,
         env=shell,
         stdin=terminal,
