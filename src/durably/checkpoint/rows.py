@@ -95,7 +95,6 @@ class RunRow(msgspec.Struct, frozen=True):
         saved_base: the run whose saved value this one is stored as a difference to, 0 where it is stored whole.
         due: from when on any process may go on with it, in seconds since the epoch; None where none is to. Only a thread's
             current run is due.
-        waiter: the process that waits to begin it, empty where any process may.
     """
 
     no: int
@@ -116,7 +115,6 @@ class RunRow(msgspec.Struct, frozen=True):
     saved_no: int = 0
     saved_base: int = 0
     due: float | None = None
-    waiter: str = ""
 
 
 class OwnerRow(msgspec.Struct, frozen=True):

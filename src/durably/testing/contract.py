@@ -66,7 +66,7 @@ class TransactionContract(Contract):
         thread_id = "Ünï\N{SNOWMAN} \N{CHERRY BLOSSOM} 'quoted'; -- \\ %s :1 ?"
         owner = OwnerRow("owner \N{SNOWMAN}", "boot:ns|1|2", 1_700_000_000.125)
         fields = {"input": BYTES, "head": b"", "outcome": BYTES, "saved": b"", "base_no": 7, "key": thread_id}
-        fields |= {"due": 1_700_000_000.625, "waiter": owner.owner}
+        fields["due"] = 1_700_000_000.625
 
         def write(transaction: Transaction) -> tuple[ThreadRow, RunRow]:
             transaction.put_owner(owner)
@@ -99,7 +99,7 @@ class TransactionContract(Contract):
         thread, run = held(saver, "a")
         other_thread, other_run = held(saver, "b")
         after = replace(run, status="done", attempt=2, updated_at=2e9, outcome=b"end", saved=b"saved", saved_no=3)
-        after = replace(after, parent="other-1", head=b"head", base_no=9, saved_base=8, due=17.25, waiter="somebody")
+        after = replace(after, parent="other-1", head=b"head", base_no=9, saved_base=8, due=17.25)
         moved = replace(thread, fence=2, run_no=run.no, head_no=run.no, owner="", since=3.0, next_no=run.no)
 
         def write(transaction: Transaction) -> None:

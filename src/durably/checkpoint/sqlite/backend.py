@@ -45,7 +45,6 @@ SCHEMA = Schema(
         (
             "alter table durably_thread add column next_no integer not null default 0",
             "alter table durably_run add column due real",
-            "alter table durably_run add column waiter text not null default ''",
             "create index durably_run_due on durably_run (workflow, due) where due is not null",
         ),
     ),
@@ -96,10 +95,10 @@ PUT_THREAD = """
     insert into durably_thread values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?)
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
     owner = excluded.owner, since = excluded.since, next_no = excluded.next_no"""
-INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPDATE_RUN = """
     update durably_run set status = ?, attempt = ?, updated_at = ?, parent = ?, head = ?, outcome = ?, saved = ?,
-    base_no = ?, saved_no = ?, saved_base = ?, due = ?, waiter = ? where no = ?"""
+    base_no = ?, saved_no = ?, saved_base = ?, due = ? where no = ?"""
 APPEND = """
     insert into durably_journal (key, data)
     select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
@@ -118,7 +117,6 @@ CHANGING_COLUMNS = attrgetter(
     "saved_no",
     "saved_base",
     "due",
-    "waiter",
     "no",
 )
 OWNER = "select owner, host, until from durably_owner where owner = ?"
