@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("schema",),
     ("invocation",),
     ("state",),
+    ("streaming",),
     ("workflow",),
     ("func", "concurrency"),
     ("testing",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 from msgspec.structs import replace
@@ -30,14 +30,23 @@ if TYPE_CHECKING:
 
     from .cache.base import BaseCache
     from .engine.call import TaskFuture
+    from .runtime import RunControl
     from .store.base import BaseStore
+    from .types import Durability
 
-__all__ = ["Config", "Settings", "channel_for", "invocation_of", "nested_call", "nested_output", "output"]
+__all__ = ["Config", "How", "Settings", "channel_for", "invocation_of", "nested_call", "nested_output", "output"]
 
 Config = Mapping[str, Any]
 
-HOW = frozenset(("thread_id", "context", "durability", "control", "idempotency_key"))
-"""The keywords by which an invocation says how to run."""
+
+class How(TypedDict, total=False):
+    """The keywords by which an invocation says how to run."""
+
+    thread_id: str | UUID | None
+    context: Any
+    durability: Durability | None
+    control: RunControl | None
+    idempotency_key: str | None
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -101,9 +110,11 @@ def invocation_of(
         TypeError: there is no such argument.
         ConfigError: an argument is wrong.
     """
-    unknown = sorted(how.keys() - HOW)
+    unknown = sorted(how.keys() - How.__annotations__.keys())
     if unknown:
-        raise TypeError(f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(HOW))}")
+        raise TypeError(
+            f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(How.__annotations__))}"
+        )
     merged = merge_configs(settings.config, config)
     options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, **how)
     if settings.storage is not None and options.thread_id is None:

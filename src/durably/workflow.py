@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
 from msgspec.structs import replace
 
 from .engine.attempt import Invocation
 from .engine.function import Function
 from .engine.options import merge_configs
-from .engine.shells import run_awaiting, run_blocking, stream_awaiting, stream_blocking
+from .engine.shells import run_awaiting, run_blocking
 from .errors import ConfigError
-from .invocation import Config, Settings, channel_for, invocation_of, nested_call, nested_output, output
+from .invocation import Config, How, Settings, invocation_of, nested_call, nested_output, output
 from .schema import context_schema_of, input_schema_of, output_schema_of
-from .state import Threads
-from .types import Command, GraphOutput, StreamMode
+from .streaming import EventMode, Modes, SaidMode, Streaming
+from .types import Command, GraphOutput, StreamPart
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from .checkpoint.base import BaseCheckpointer
-    from .runtime import RunControl
-    from .types import Durability
 
 __all__ = ["Workflow"]
 
@@ -33,7 +29,7 @@ In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 
 
-class Workflow(Threads, Generic[In, Out]):
+class Workflow(Streaming[In, Out], Generic[In, Out]):
     """A function made durable. Made by `durably.func.entrypoint`, not by hand.
 
     >>> from durably.func import entrypoint
@@ -90,11 +86,9 @@ class Workflow(Threads, Generic[In, Out]):
         input: In | Command | None,
         config: Config | None = None,
         *,
-        thread_id: str | UUID | None = None,
-        context: Any = None,
-        durability: Durability | None = None,
-        control: RunControl | None = None,
+        stream_mode: Literal["values"] | None = None,
         version: Literal["v1"] = "v1",
+        **how: Unpack[How],
     ) -> Out: ...
 
     @overload
@@ -103,15 +97,52 @@ class Workflow(Threads, Generic[In, Out]):
         input: In | Command | None,
         config: Config | None = None,
         *,
-        thread_id: str | UUID | None = None,
-        context: Any = None,
-        durability: Durability | None = None,
-        control: RunControl | None = None,
+        stream_mode: Literal["values"] | None = None,
         version: Literal["v2"],
+        **how: Unpack[How],
     ) -> GraphOutput[Out]: ...
 
+    @overload
     def invoke(
-        self, input: In | Command | None, config: Config | None = None, *, version: str = "v1", **how: Any
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: EventMode,
+        version: Literal["v1"] = "v1",
+        **how: Unpack[How],
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    def invoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: SaidMode | Modes,
+        version: Literal["v1"] = "v1",
+        **how: Unpack[How],
+    ) -> list[Any]: ...
+
+    @overload
+    def invoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: EventMode | SaidMode | Modes,
+        version: Literal["v2"],
+        **how: Unpack[How],
+    ) -> list[StreamPart]: ...
+
+    def invoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: Any = None,
+        version: Any = "v1",
+        **how: Any,
     ) -> Any:
         """Run the workflow, or go on with a run, and wait for what it returns.
 
@@ -121,7 +152,9 @@ class Workflow(Threads, Generic[In, Out]):
             config: as in LangGraph: ``{"configurable": {"thread_id": ...}, "tags": [...], "metadata": {...},
                 "max_concurrency": n, "recursion_limit": n}``; and ``"grace"``, the seconds for which a failing run
                 waits for sync tasks it has begun.
-            version: ``"v2"`` returns a `GraphOutput`.
+            stream_mode: with another mode than ``"values"``, or with a list of modes, the chunks of `stream` are returned
+                as a list.
+            version: ``"v2"`` returns a `GraphOutput`, or a list of `StreamPart`.
             **how: ``thread_id`` (instead of the config's), ``context`` (what tasks read as ``runtime.context``),
                 ``durability`` (``"sync"``, ``"async"`` or ``"exit"``), ``control`` (a `RunControl`).
 
@@ -134,6 +167,8 @@ class Workflow(Threads, Generic[In, Out]):
             ThreadBusy: another run holds the thread.
             Exception: whatever the workflow raised; ``invoke(None, config)`` goes on from there.
         """
+        if stream_mode not in (None, "values"):
+            return list(self.stream(input, config, stream_mode=stream_mode, version=version, **how))
         nested = nested_call(self._function, self._settings, input, config, version=version, **how)
         if nested is not None:
             return nested_output(nested.result(), version)
@@ -145,11 +180,9 @@ class Workflow(Threads, Generic[In, Out]):
         input: In | Command | None,
         config: Config | None = None,
         *,
-        thread_id: str | UUID | None = None,
-        context: Any = None,
-        durability: Durability | None = None,
-        control: RunControl | None = None,
+        stream_mode: Literal["values"] | None = None,
         version: Literal["v1"] = "v1",
+        **how: Unpack[How],
     ) -> Out: ...
 
     @overload
@@ -158,70 +191,61 @@ class Workflow(Threads, Generic[In, Out]):
         input: In | Command | None,
         config: Config | None = None,
         *,
-        thread_id: str | UUID | None = None,
-        context: Any = None,
-        durability: Durability | None = None,
-        control: RunControl | None = None,
+        stream_mode: Literal["values"] | None = None,
         version: Literal["v2"],
+        **how: Unpack[How],
     ) -> GraphOutput[Out]: ...
 
+    @overload
     async def ainvoke(
-        self, input: In | Command | None, config: Config | None = None, *, version: str = "v1", **how: Any
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: EventMode,
+        version: Literal["v1"] = "v1",
+        **how: Unpack[How],
+    ) -> list[dict[str, Any]]: ...
+
+    @overload
+    async def ainvoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: SaidMode | Modes,
+        version: Literal["v1"] = "v1",
+        **how: Unpack[How],
+    ) -> list[Any]: ...
+
+    @overload
+    async def ainvoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: EventMode | SaidMode | Modes,
+        version: Literal["v2"],
+        **how: Unpack[How],
+    ) -> list[StreamPart]: ...
+
+    async def ainvoke(
+        self,
+        input: In | Command | None,
+        config: Config | None = None,
+        *,
+        stream_mode: Any = None,
+        version: Any = "v1",
+        **how: Any,
     ) -> Any:
         """As `invoke`, without blocking the running event loop; a sync workflow runs on a thread."""
+        if stream_mode not in (None, "values"):
+            chunks = self.astream(input, config, stream_mode=stream_mode, version=version, **how)
+            return [chunk async for chunk in chunks]
         nested = nested_call(self._function, self._settings, input, config, version=version, **how)
         if nested is not None:
             return nested_output(await nested, version)
         return output(await run_awaiting(self._invocation(input, config, **how)), version)
-
-    def stream(
-        self,
-        input: In | Command | None,
-        config: Config | None = None,
-        *,
-        stream_mode: StreamMode | Sequence[StreamMode] = "updates",
-        subgraphs: bool = False,
-        **how: Any,
-    ) -> Iterator[Any]:
-        """Run the workflow and yield chunks as they come.
-
-        Args:
-            input: as for `invoke`.
-            config: as for `invoke`.
-            stream_mode: ``"updates"`` (``{task: result}`` as each task finishes, at last ``{workflow: value}``),
-                ``"values"`` (what the workflow returns), ``"custom"`` (what was written to the stream writer); or a list
-                of these, and then chunks come as ``(mode, chunk)``.
-            subgraphs: whether chunks of nested workflows come too, each with its namespace in front.
-            **how: as for `invoke`.
-
-        Returns:
-            An iterator. Leaving it early stops the run, which can be resumed.
-
-        >>> from durably.func import entrypoint, task
-        >>> @task
-        ... def double(x: int) -> int:
-        ...     return 2 * x
-        >>> @entrypoint()
-        ... def quadruple(x: int) -> int:
-        ...     return double(double(x).result()).result()
-        >>> list(quadruple.stream(1))
-        [{'double': 2}, {'double': 4}, {'quadruple': 4}]
-        """
-        channel = channel_for(stream_mode, subgraphs)
-        return stream_blocking(self._invocation(input, config, channel=channel, **how), channel)
-
-    def astream(
-        self,
-        input: In | Command | None,
-        config: Config | None = None,
-        *,
-        stream_mode: StreamMode | Sequence[StreamMode] = "updates",
-        subgraphs: bool = False,
-        **how: Any,
-    ) -> AsyncIterator[Any]:
-        """As `stream`, for ``async for``."""
-        channel = channel_for(stream_mode, subgraphs)
-        return stream_awaiting(self._invocation(input, config, channel=channel, **how), channel)
 
     def batch(
         self,

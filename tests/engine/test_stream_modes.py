@@ -265,6 +265,86 @@ class TestValues:
         ]  # fmt: skip
 
 
+def invoke(workflow: Workflow[Any, Any], value: Any, **how: Any) -> Any:
+    return workflow.invoke(value, **how)
+
+
+def ainvoke(workflow: Workflow[Any, Any], value: Any, **how: Any) -> Any:
+    return asyncio.run(workflow.ainvoke(value, **how))
+
+
+@both_ways
+class TestVersionTwo:
+    def test_parts_say_mode_and_namespace(self, stream: Any) -> None:
+        workflow = new_asking()
+        modes = ["updates", "values", "tasks"]
+        first = stream(workflow, 1, stream_mode=modes, version="v2", thread_id="1")
+        questions = workflow.get_state(thread_id="1").interrupts
+        assert [part for part in first if part["type"] != "tasks"] == [
+            {"type": "updates", "ns": (), "data": {"double": 2}},
+            {"type": "updates", "ns": (), "data": {"double": 5}},
+            {"type": "updates", "ns": (), "data": {"__interrupt__": questions}},
+            {"type": "values", "ns": (), "data": None, "interrupts": questions},
+        ]
+        assert all(list(part) == ["type", "ns", "data"] for part in first if part["type"] != "values")
+        assert stream(workflow, Command(resume=0), stream_mode="values", version="v2", thread_id="1") == [
+            {"type": "values", "ns": (), "data": None, "interrupts": ()},
+            {"type": "values", "ns": (), "data": (5, 0), "interrupts": ()},
+        ]
+
+    def test_the_namespace_is_there_with_and_without_subgraphs(self, stream: Any) -> None:
+        @entrypoint()
+        def inner(x: int) -> int:
+            get_stream_writer()("inside")
+            return double(x).result()
+
+        @entrypoint()
+        def outer(x: int) -> int:
+            return inner.invoke(x)
+
+        def parts(**how: Any) -> list[Any]:
+            chunks = stream(outer, 1, stream_mode=["updates", "custom"], version="v2", **how)
+            return [(len(part["ns"]), part["data"]) for part in chunks]
+
+        assert parts() == [(1, "inside"), (0, {"inner": 2}), (0, {"outer": 2})]
+        assert parts(subgraphs=True) == [(1, "inside"), (1, {"double": 2}), (0, {"inner": 2}), (0, {"outer": 2})]
+
+    def test_an_unknown_version_is_refused(self, stream: Any) -> None:
+        with pytest.raises(ConfigError, match="unknown version 'v3'"):
+            stream(new_asking(), 1, version="v3", thread_id="1")
+
+
+@pytest.mark.parametrize("invoke", [invoke, ainvoke])
+class TestInvoke:
+    def test_values_are_what_it_returns_anyway(self, invoke: Any) -> None:
+        workflow = new_asking()
+        (question,) = invoke(workflow, 1, stream_mode="values", thread_id="1")["__interrupt__"]
+        assert question.value == "more?"
+        done = invoke(workflow, Command(resume=0), stream_mode="values", version="v2", thread_id="1")
+        assert (done.value, done.interrupts) == ((5, 0), ())
+
+    def test_other_modes_give_the_list_of_chunks(self, invoke: Any) -> None:
+        workflow = new_asking()
+        *updates, asked = invoke(workflow, 1, stream_mode="updates", thread_id="1")
+        assert updates == [{"double": 2}, {"double": 5}]
+        assert list(asked) == ["__interrupt__"]
+        assert invoke(workflow, Command(resume=0), stream_mode=["values", "updates"], thread_id="1") == [
+            ("values", None), ("updates", {"asking": (5, 0)}), ("values", (5, 0)),
+        ]  # fmt: skip
+        parts = invoke(workflow, 1, stream_mode="updates", version="v2", thread_id="2")
+        assert parts[0] == {"type": "updates", "ns": (), "data": {"double": 2}}
+
+    def test_errors_come_out(self, invoke: Any) -> None:
+        @entrypoint()
+        async def failing(x: int) -> int:
+            return await fail(x)
+
+        with pytest.raises(ValueError, match="no 1"):
+            invoke(failing, 1, stream_mode="updates")
+        with pytest.raises(ConfigError, match="unknown stream mode 'bogus'"):
+            invoke(failing, 1, stream_mode="bogus")
+
+
 def test_other_modes_have_writers_too() -> None:
     @entrypoint()
     def workflow(_: None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, assert_type
 
 from durably.checkpoint.memory import InMemorySaver
 from durably.func import entrypoint, task
-from durably.types import Command, GraphOutput, RetryPolicy, StreamWriter, interrupt
+from durably.types import Command, GraphOutput, Interrupt, RetryPolicy, StreamMode, StreamPart, StreamWriter, interrupt
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
@@ -96,6 +98,54 @@ def configured() -> None:
     assert_type(buy.with_config({"tags": ["a"]}).invoke(Order(1)), Receipt)
 
 
+def streamed() -> None:
+    updates = buy.stream(Order(1))
+    assert_type(updates, Generator[dict[str, Any], None, None])
+    updates.close()
+    assert_type(next(buy.stream(Order(1), stream_mode="tasks")), dict[str, Any])
+    assert_type(next(buy.stream(Order(1), stream_mode="values")), Any)
+    assert_type(next(buy.stream(Order(1), stream_mode="messages")), tuple[Any, dict[str, Any]])
+    assert_type(next(buy.stream(Order(1), stream_mode=["updates", "custom"])), tuple[StreamMode, Any])
+    assert_type(next(buy.stream(Order(1), subgraphs=True)), tuple[tuple[str, ...], Any])
+    assert_type(
+        next(buy.stream(Order(1), stream_mode=["values"], subgraphs=True)), tuple[tuple[str, ...], StreamMode, Any]
+    )
+    assert_type(next(buy.stream(Order(1), THREAD, version="v2", thread_id="1")), StreamPart)
+
+
+def parts() -> None:
+    """The type of a part of version 2 says what it has."""
+    for part in buy.stream(Order(1), stream_mode=["values", "updates"], version="v2"):
+        if part["type"] == "values":
+            assert_type(part["interrupts"], tuple[Interrupt[Any], ...])
+        elif part["type"] == "updates":
+            assert_type(part["data"], dict[str, Any])
+
+
+async def streamed_async() -> None:
+    updates = buy.astream(Order(1))
+    assert_type(updates, AsyncGenerator[dict[str, Any], None])
+    async with aclosing(updates):
+        pass
+    assert_type(await anext(buy.astream(Order(1), stream_mode=["updates", "custom"])), tuple[StreamMode, Any])
+    assert_type(await anext(buy.astream(Order(1), subgraphs=True)), tuple[tuple[str, ...], Any])
+    assert_type(await anext(buy.astream(Order(1), version="v2")), StreamPart)
+
+
+def collected() -> None:
+    assert_type(buy.invoke(Order(1), stream_mode="values"), Receipt)
+    assert_type(buy.invoke(Order(1), stream_mode="values", version="v2"), GraphOutput[Receipt])
+    assert_type(buy.invoke(Order(1), stream_mode="updates"), list[dict[str, Any]])
+    assert_type(buy.invoke(Order(1), stream_mode=["updates", "values"]), list[Any])
+    assert_type(buy.invoke(Order(1), stream_mode=["updates", "values"], version="v2"), list[StreamPart])
+
+
+async def collected_async() -> None:
+    assert_type(await buy.ainvoke(Order(1), stream_mode="values"), Receipt)
+    assert_type(await buy.ainvoke(Order(1), stream_mode="tasks"), list[dict[str, Any]])
+    assert_type(await buy.ainvoke(Order(1), stream_mode="custom", version="v2"), list[StreamPart])
+
+
 def asked() -> None:
     assert_type(interrupt("sure?"), Any)
 
@@ -116,5 +166,8 @@ def wrong_results() -> None:
 
 
 def wrong_options() -> None:
+    buy.stream(Order(1), stream_mode="bogus")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    buy.stream("an order")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    buy.stream(Order(1), version="v3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     buy.invoke(Order(1), durability="never")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     entrypoint(checkpointer="memory")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import CancelledError, Future
 from contextvars import Context, copy_context
 from functools import partial
@@ -126,7 +126,7 @@ def _await_end(future: Future[Any], seconds: float) -> None:
         pass
 
 
-def stream_blocking(invocation: Invocation, channel: Channel) -> Iterator[Any]:
+def stream_blocking(invocation: Invocation, channel: Channel) -> Generator[Any, None, None]:
     """Run a workflow on another thread and yield its chunks as they come."""
 
     def job() -> Any:
@@ -146,7 +146,7 @@ def stream_blocking(invocation: Invocation, channel: Channel) -> Iterator[Any]:
             _await_end(ending, invocation.options.grace)
 
 
-async def stream_awaiting(invocation: Invocation, channel: Channel) -> AsyncIterator[Any]:
+async def stream_awaiting(invocation: Invocation, channel: Channel) -> AsyncGenerator[Any, None]:
     """Run a workflow beside the reader on the running event loop and yield its chunks as they come."""
 
     async def job() -> Any:
