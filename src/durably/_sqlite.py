@@ -129,6 +129,11 @@ class Database:
                 self._connection.close()
             self._connection = None
 
+    def forget(self) -> None:
+        """The connection is of no use any more: open another one when it is needed."""
+        with self.lock:
+            self._connection = None
+
     def __del__(self) -> None:
         if getattr(self, "lock", None) is not None:
             self.close()

@@ -11,6 +11,7 @@ The tree, with the built-in types that each error also is::
     │   │   └── EmptyInputError         ``invoke(None)`` with nothing to resume
     │   ├── OutsideRunError             a call made where no run is under way (RuntimeError)
     │   ├── BlockingError               a blocking wait inside a running event loop (RuntimeError)
+    │   ├── TransactionError            what the body of a transactional task cannot do (RuntimeError)
     │   ├── InvalidUpdateError          an update that cannot be applied (ValueError)
     │   └── InvalidAnswerError          an answer that does not fit its question's schema (ValueError)
     ├── ThreadError                     the thread is not in the state the request needs
@@ -82,6 +83,7 @@ __all__ = [
     "TaskFailed",
     "ThreadBusy",
     "ThreadError",
+    "TransactionError",
     "UnknownInterruptError",
     "UsageError",
     "ValueCodecError",
@@ -123,6 +125,10 @@ class OutsideRunError(UsageError, RuntimeError):
 
 class BlockingError(UsageError, RuntimeError):
     """A blocking wait was made on a thread whose event loop is running."""
+
+
+class TransactionError(UsageError, RuntimeError):
+    """The body of a transactional task tried what it cannot do: make durable calls, or end its transaction."""
 
 
 class InvalidUpdateError(UsageError, ValueError):

@@ -24,7 +24,7 @@ from .cache.base import BaseCache
 from .checkpoint.base import BaseCheckpointer
 from .context import current, here
 from .engine.caching import namespace_of
-from .engine.function import FinalValue, Function, Policies, describe, is_async_callable, name_of
+from .engine.function import FinalValue, Function, Policies, as_transactional, describe, is_async_callable, name_of
 from .engine.run import QUESTION
 from .engine.steps import Do
 from .errors import AnnotationError, DeclarationError
@@ -127,6 +127,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    transactional: bool = False,
 ) -> _TaskDecorator: ...
 
 
@@ -138,6 +139,7 @@ def task(
     retry_policy: Retry = None,
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
+    transactional: bool = False,
     **old: Any,
 ) -> Any:
     """Mark a function as a task: work whose calls are recorded.
@@ -149,6 +151,7 @@ def task(
         retry_policy: what to do when it fails; by default what the workflow says.
         cache_policy: whether results are shared across runs; by default what the workflow says.
         timeout: seconds, a timedelta or a `TimeoutPolicy`, for async functions.
+        transactional: whether it writes on a ``connection`` it is given, in the transaction that records its result.
 
     Returns:
         A `Task`: called inside a run it returns a future.
@@ -166,7 +169,8 @@ def task(
 
     def decorate(function: Callable[..., Any]) -> Task[..., Any]:
         policies = Policies(_policies(retry_policy), _cache(cache_policy), _timeout(timeout))
-        return Task(_declare(function, name, policies))
+        made = _declare(function, name, policies)
+        return Task(as_transactional(made) if transactional else made)
 
     return decorate if func is None else decorate(func)
 

@@ -12,8 +12,8 @@ from durably.errors import StorageError
 Fault = Literal["refused", "denied", "locked", "lost", "kept"]
 """How a commit fails.
 
-``refused``: nothing is written, and an error says so. ``denied``: it is written, and an error says that it was not, which no
-backend may do. ``locked``: nothing is written for a while. ``lost`` and ``kept``: the connection breaks during the commit,
+``refused``: nothing is written, and an error says so. ``denied``: it is written, and an error says that it was not, which
+no backend may do. ``locked``: nothing is written for a while. ``lost`` and ``kept``: the connection breaks during the commit,
 and only later can be found out that it did not take effect, or that it did.
 """
 FAULTS: tuple[Fault, ...] = get_args(Fault)
@@ -54,6 +54,10 @@ class FaultySaver(BaseCheckpointer):
         """See `BaseCheckpointer.append`."""
         return self._commit(lambda: self.under.append(chunks, durable=durable))
 
+    def session(self, *, durable: bool = False, is_async: bool = False) -> Any:
+        """See `BaseCheckpointer.session`."""
+        return FaultySession(self.under.session(durable=durable, is_async=is_async), self._commit)
+
     def _commit(self, write: Callable[[], list[Any]]) -> list[Any]:
         with self._counting:
             if self.fault == "locked" and self.commits == self.at - 1 and self.times > 0:
@@ -75,3 +79,18 @@ class FaultySaver(BaseCheckpointer):
             self.times -= 1
             raise Busy("the database is not there yet")
         return results
+
+
+class FaultySession:
+    """Passes everything on to a session, whose commit may be the one that fails."""
+
+    def __init__(self, under: Any, commit: Callable[[Callable[[], list[Any]]], list[Any]]) -> None:
+        self.under = under
+        self._commit = commit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.under, name)
+
+    def finish(self, chunk: Chunk) -> Any:
+        """Commit, or fail."""
+        return self._commit(lambda: [self.under.finish(chunk)])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -219,6 +220,42 @@ def test_a_fault_at_every_commit(case: Case, fault: Fault, durability: Durabilit
 def test_a_fault_at_every_commit_to_a_file(tmp_path: Path, case: Case, fault: Fault) -> None:
     paths = iter(tmp_path / f"{number}.db" for number in range(100))
     assert everywhere(case, lambda: SqliteSaver(next(paths)), fault, "sync") >= 4
+
+
+@task(transactional=True)
+def pay(amount: int, connection: sqlite3.Connection) -> int:
+    connection.execute("insert into payment values (?, ?)", (get_runtime().call_id, amount))
+    return amount
+
+
+def paying(saver: BaseCheckpointer, world: World) -> Workflow[int, Any]:
+    @task
+    def step(n: int) -> int:
+        world.effect()
+        return n
+
+    @entrypoint(checkpointer=saver)
+    def run(n: int) -> list[int]:
+        calls = [pay(1), step(2), pay(3)]
+        return [*(call.result() for call in calls), step(4).result(), pay(5).result()]
+
+    return run
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_rows_and_records_of_transactional_tasks_stay_equal(fault: Fault, durability: Durability) -> None:
+    made: list[SqliteSaver] = []
+
+    def make() -> SqliteSaver:
+        made.append(SqliteSaver(":memory:"))
+        made[-1]._database.run("create table payment (call_id text, amount integer)")
+        return made[-1]
+
+    assert everywhere(Case(paying, [1, 2, 3, 4, 5], 2), make, fault, durability) >= 5
+    for saver in made:
+        paid = saver._database.rows("select amount from payment order by amount")
+        assert paid == [(1,), (3,), (5,)]
 
 
 # What else is written than by runs.

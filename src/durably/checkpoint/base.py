@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..serde import Serializer
+    from .session import Session
 
 __all__ = [
     "BaseCheckpointer",
@@ -86,6 +87,21 @@ class BaseCheckpointer(ABC):
             What ends that.
         """
         return lambda: None
+
+    def session(self, *, durable: bool = False, is_async: bool = False) -> Session:
+        """A transaction for the body of a transactional task, and the connection to give it.
+
+        Args:
+            durable: whether the transaction must survive a power cut when it has been committed.
+            is_async: whether the body is a coroutine function.
+
+        Raises:
+            ConfigError: this backend has none.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no tables of your own in which a transactional task could write: give the workflow "
+            "a checkpointer on SQLite or Postgres, or replace the task by a stub in tests"
+        )
 
     # Retention.
 

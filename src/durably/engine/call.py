@@ -57,6 +57,7 @@ class TaskFuture(SharedFuture[R]):
         "cached",
         "cancelling",
         "children",
+        "connection",
         "context",
         "counted",
         "depth",
@@ -70,6 +71,7 @@ class TaskFuture(SharedFuture[R]):
         "kwargs",
         "made_new_calls",
         "parent",
+        "recorded",
         "retry_policies",
         "run",
         "says_values",
@@ -99,7 +101,7 @@ class TaskFuture(SharedFuture[R]):
         self.depth: int = 0 if parent is None else parent.depth + 1
         own, defaults = function.policies, NO_POLICIES if function.is_workflow else env.policies
         self.retry_policies = own.retry or defaults.retry
-        self.cache_policy = own.cache or defaults.cache
+        self.cache_policy = None if function.transactional else own.cache or defaults.cache
         # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
         self.keeps: bool = bool(self.retry_policies) or (parent is not None and parent.keeps)
         self.fingerprint = b""
@@ -111,6 +113,8 @@ class TaskFuture(SharedFuture[R]):
         self.asked = False  # a question was put in this body: it stops, whatever it makes of the signal
         self.stopped = False  # likewise for the signal that the attempt has to end
         self.cached = False
+        self.recorded = False  # together with its own rows; nothing is left to record
+        self.connection: Any = None  # lent to the body of a transactional task
         self.cancelling = False
         self.made_new_calls = False
         self.counted = False  # whether it counts against the run's limits just now
@@ -286,6 +290,8 @@ class TaskFuture(SharedFuture[R]):
                 values["config"] = dict(self.env.config)
             elif parameter.name == "store":
                 values["store"] = self.env.store
+            elif parameter.name == "connection":
+                values["connection"] = self.connection
             else:
                 values["writer"] = Writer(self)
         return values

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
-from ..errors import DatabaseLocked, DurablyError, Superseded
+from ..errors import DatabaseLocked, DurablyError, Superseded, TransactionError
 from .journal import Record, encode_records
 from .steps import TURN, Acquire, Do, Pause, Steps
 from .threads import sentinel
 
 if TYPE_CHECKING:
+    from ..checkpoint.session import Session
     from ..types import Durability
 
-__all__ = ["Committer", "Log"]
+__all__ = ["Committer", "Log", "Patience"]
+
+T = TypeVar("T")
 
 GATHER: Final = 0.005
 """Seconds for which records may wait for company."""
@@ -62,6 +66,11 @@ class Log:
         self.error: BaseException | None = None
 
     @property
+    def committer(self) -> Committer:
+        """What writes the records."""
+        return self._committer
+
+    @property
     def checkpointer(self) -> BaseCheckpointer:
         """The database."""
         return self._committer.checkpointer
@@ -82,9 +91,30 @@ class Log:
         if self.error is not None:
             raise self.error
 
-    def chunk(self, count: int) -> Chunk:
-        """The first ``count`` records, ready to be appended to the journal."""
-        return Chunk(self.thread_no, self.fence, self.run_no, encode_records(self.pending[:count]))
+    def chunk(self, count: int, *more: Record) -> Chunk:
+        """The first ``count`` records, and ``more``, ready to be appended to the journal."""
+        return Chunk(self.thread_no, self.fence, self.run_no, encode_records([*self.pending[:count], *more]))
+
+
+class Patience:
+    """How long is waited for a database that is locked, and for how long in between."""
+
+    __slots__ = ("_checkpointer", "_end", "_seconds")
+
+    def __init__(self, checkpointer: BaseCheckpointer) -> None:
+        self._checkpointer = checkpointer
+        self._end = time.monotonic() + checkpointer.patience
+        self._seconds = 0.0
+
+    @property
+    def pause(self) -> Pause:
+        """What to wait for before the next try."""
+        return Pause(self._seconds)
+
+    def spent(self, busy: Busy) -> DatabaseLocked | None:
+        """Pause longer from now on; or the error with which to give up."""
+        self._seconds = min(0.05, self._seconds * 2 or 0.0005)
+        return _locked(busy, self._checkpointer) if time.monotonic() > self._end else None
 
 
 @dataclass(slots=True, eq=False)
@@ -128,9 +158,8 @@ class Committer:
         self._dirty: list[Log] = []
         self._tickets: list[_Ticket] = []
         self._oldest = 0.0
-        self._uncertain: tuple[_Batch, Uncertain] | None = (
-            None  # what may have been written; guarded by the leading lock
-        )
+        self._lent_on = 0  # the thread on which a body has the connection
+        self._uncertain: tuple[_Batch, Uncertain] | None = None  # what may be on disk; guarded by the leading lock
 
     @staticmethod
     def of(checkpointer: BaseCheckpointer) -> Committer:
@@ -195,9 +224,13 @@ class Committer:
 
     def until(self, done: Callable[[], bool]) -> Steps[None]:
         """Lead or follow until ``done``."""
+        if self._lent_on == threading.get_ident():
+            raise TransactionError(
+                "the body of a transactional task asks durably for something that is stored in the same database, which is "
+                "kept for the task until it ends. Ask before or after the task, or use its connection."
+            )
         yield TURN  # on an event loop others may join
-        patience = time.monotonic() + self.checkpointer.patience
-        pause = 0.0
+        patience = Patience(self.checkpointer)
         while not done():
             yield Acquire(self._leading)
             try:
@@ -205,13 +238,36 @@ class Committer:
                     return
                 yield Do(self._write, inline=self.checkpointer.inline)
             except Busy as busy:
-                pause = min(0.05, pause * 2 or 0.0005)
-                if time.monotonic() > patience:
-                    self._fail(_locked(busy, self.checkpointer))
+                error = patience.spent(busy)
+                if error is not None:
+                    self._fail(error)
             finally:
                 self._leading.release()
             if not done():
-                yield Pause(pause)
+                yield patience.pause
+
+    def alone(self, steps: Steps[T]) -> Steps[T]:
+        """Go through steps during which nobody else writes to the database in this process.
+
+        Raises:
+            Busy: nobody knows yet what has been written before them.
+        """
+        yield Acquire(self._leading)
+        try:
+            if self._uncertain is not None:
+                yield Do(partial(self._find_out, *self._uncertain), inline=self.checkpointer.inline)
+            return (yield from steps)
+        finally:
+            self._leading.release()
+
+    @contextmanager
+    def lent(self, session: Session) -> Iterator[None]:
+        """While a body has the connection of an exclusive session, its thread cannot wait for another commit."""
+        self._lent_on = threading.get_ident() if session.exclusive else 0
+        try:
+            yield
+        finally:
+            self._lent_on = 0
 
     def lead(self) -> None:
         """Write what there is, unless somebody is at it or the database is locked just now."""
@@ -279,15 +335,19 @@ class Committer:
 
     def _settle(self, batch: _Batch, results: list[Any]) -> None:
         for log, count, kept in zip(batch.logs, batch.counts, results, strict=False):
-            self._written(log, count, kept)
+            self.written(log, count, kept)
         for ticket, result in zip(batch.tickets, results[len(batch.logs) :], strict=True):
             ticket.result, ticket.error = (None, result) if isinstance(result, DurablyError) else (result, None)
             ticket.done = True
 
-    def _written(self, log: Log, count: int, kept: bool) -> None:
+    def written(self, log: Log, count: int, kept: bool) -> None:
+        """The first records of a log are on disk, or its fence did not hold. The leading lock is held."""
         with self._lock:
             del log.pending[:count]
             log.written += count
+            if log.dirty and not log.pending:
+                log.dirty = False
+                self._dirty.remove(log)
         if not kept:
             log.error = Superseded(
                 "another attempt has taken this run over: this one can write nothing any more. "

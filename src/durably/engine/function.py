@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import GeneratorFunctionError
+from ..errors import DeclarationError, GeneratorFunctionError
 from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Injected",
     "Parameters",
     "Policies",
+    "as_transactional",
     "describe",
     "is_async_callable",
     "name_of",
@@ -65,13 +66,19 @@ WORDS: Final = {
     "writer": {"StreamWriter", "Callable"},
 }
 """Which words in an annotation say that a parameter of that name is to be injected; `previous` may have any."""
+CONNECTION: Final = "connection"
+"""The parameter that a transactional task must have; elsewhere the name means nothing."""
 
 
-def _wants_injection(parameter: inspect.Parameter) -> bool:
+def _wants_injection(parameter: inspect.Parameter, transactional: bool) -> bool:
     name, annotation = parameter.name, parameter.annotation
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         return False
-    if name == "previous" or (name in WORDS and annotation is parameter.empty):
+    if (
+        name == "previous"
+        or (transactional and name == CONNECTION)
+        or (name in WORDS and annotation is parameter.empty)
+    ):
         return True
     return name in WORDS and bool(_words(annotation) & (WORDS[name] | {"Any"}))
 
@@ -88,7 +95,7 @@ class Parameters:
 
     __slots__ = ("_defaults", "_simple", "_width", "injected", "signature")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, transactional: bool = False) -> None:
         try:
             self.signature = inspect.signature(function)
         except (TypeError, ValueError):  # some builtins have none
@@ -104,7 +111,7 @@ class Parameters:
                 p.default is not p.empty and p.default is not None,
             )
             for i, p in enumerate(parameters)
-            if _wants_injection(p)
+            if _wants_injection(p, transactional)
         )
         names = {injected.name for injected in self.injected}
         plain = [p for p in parameters if p.name not in names]
@@ -158,7 +165,9 @@ class Function(msgspec.Struct, frozen=True):
         policies: what applies to its calls; those left open come from the workflow.
         is_workflow: whether it is an entrypoint's body.
         is_passive: whether it only waits for other calls, and so counts against no limit.
-        parameters: of ``call``.
+        transactional: whether its body is given a connection, and its result recorded in the same transaction.
+        given_parameters: those of another function that it stands in for.
+        parameters: of ``call``, unless they are given.
     """
 
     call: Callable[..., Any]
@@ -167,10 +176,33 @@ class Function(msgspec.Struct, frozen=True):
     policies: Policies = Policies()
     is_workflow: bool = False
     is_passive: bool = False
-    parameters: Parameters = None  # type: ignore[assignment]  # made of ``call``
+    transactional: bool = False
+    given_parameters: Parameters | None = None
+    parameters: Parameters = None  # type: ignore[assignment]  # made of ``call`` unless given
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "parameters", Parameters(self.call))
+        parameters = self.given_parameters or Parameters(self.call, transactional=self.transactional)
+        msgspec.structs.force_setattr(self, "parameters", parameters)
+
+
+def as_transactional(declared: Function) -> Function:
+    """The function of a task that is given a connection.
+
+    Raises:
+        DeclarationError: it takes none, or has policies that do not go with one.
+    """
+    function = msgspec.structs.replace(declared, transactional=True)  # which of them is the connection
+    if CONNECTION not in {injected.name for injected in function.parameters.injected}:
+        raise DeclarationError(
+            f"{describe(function.call)} is a transactional task without a parameter `{CONNECTION}`: that is how it gets the "
+            "connection on which to write its rows"
+        )
+    if function.policies.cache is not None:
+        raise DeclarationError(
+            f"{describe(function.call)} is a transactional task with a cache policy: a cached result would come without "
+            "its rows"
+        )
+    return function
 
 
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:

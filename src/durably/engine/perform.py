@@ -13,6 +13,7 @@ from .failures import chain
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
 from .steps import Rest, Steps
+from .transactional import transacted
 
 if TYPE_CHECKING:
     from .call import TaskFuture
@@ -69,7 +70,7 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
     while True:
         call.begin_attempt()
         try:
-            value = yield call
+            value = yield from _worked(call)
             yield from close(call, None)
             _check_swallowed(call)
             call.run.recorder.report_leftovers(call)
@@ -84,6 +85,13 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         if call.run.stopping is not None:
             raise failure
         call.run.recorder.rewind(call.path)
+
+
+def _worked(call: TaskFuture[Any]) -> Steps[Any]:
+    """Run the body once."""
+    if call.function.transactional:
+        return (yield from transacted(call))
+    return (yield call)
 
 
 def _seconds_before_retry(call: TaskFuture[Any], failure: BaseException) -> float | None:

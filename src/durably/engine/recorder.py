@@ -55,6 +55,11 @@ class Recorder:
         return self._log is not None
 
     @property
+    def log(self) -> Log | None:
+        """Where records go, None where nothing is stored."""
+        return self._log
+
+    @property
     def checkpointer(self) -> BaseCheckpointer | None:
         """Where the run is stored, if anywhere."""
         return None if self._log is None else self._log.checkpointer
@@ -141,21 +146,32 @@ class Recorder:
         Raises:
             EncodeError: the value cannot be stored.
         """
-        if call.parent is None or not call.env.journaled:
+        if call.parent is None or call.recorded or not call.env.journaled:
             return False
         if self._log is None:
             if call.parent.keeps:
                 self._keep(Kept(call.key, value))
             return False
-        data = self._encoded(value, call.key, f"the result of task {call.function.name!r}")
-        self._append(self._log, call, RETURNED, data)
+        self._append(self._log, call, self.record_of(call, value))
         return True
+
+    def record_of(self, call: TaskFuture[Any], value: Any) -> Record:
+        """What is to be recorded of a call that returned.
+
+        Raises:
+            EncodeError: the value cannot be stored.
+        """
+        data = self._encoded(value, call.key, f"the result of task {call.function.name!r}")
+        return self._record(call, RETURNED, data)
 
     def failure(self, call: TaskFuture[Any], error: BaseException) -> bool:
         """Record what a call raised; whether there is something to write."""
         if self._log is None or call.parent is None or not call.env.journaled or isinstance(error, NOT_FAILURES):
             return False
-        self._append(self._log, call, RAISED, self.serde.dumps(encode_exception(error), self.place(call.key)))
+        if call.recorded:
+            return False
+        data = self.serde.dumps(encode_exception(error), self.place(call.key))
+        self._append(self._log, call, self._record(call, RAISED, data))
         return True
 
     def schema(self, entry: Entry) -> Any:
@@ -180,10 +196,9 @@ class Recorder:
         except EncodeError as error:
             raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
 
-    def _append(self, log: Log, call: TaskFuture[Any], kind: int, data: bytes) -> None:
+    def _record(self, call: TaskFuture[Any], kind: int, data: bytes) -> Record:
         scope, name, n = call.key
-        seconds = time.time() - call.first_time
-        record = Record(
+        return Record(
             kind,
             scope,
             name,
@@ -191,14 +206,20 @@ class Recorder:
             call.fingerprint,
             data,
             call.first_time,
-            seconds,
+            time.time() - call.first_time,
             call.attempt,
             call.cached,
             summary=sealed_summary(call.summary, self.run_id, call.key, self.serde),
         )
+
+    def _append(self, log: Log, call: TaskFuture[Any], record: Record) -> None:
+        self.keep_for_retries(call, record)
+        log.append(record)
+
+    def keep_for_retries(self, call: TaskFuture[Any], record: Record) -> None:
+        """Another attempt of the body that made the call may claim its record again."""
         if call.parent is not None and call.parent.keeps:
             self._keep(record)
-        log.append(record)
 
     def _keep(self, entry: Entry) -> None:
         with self._lock:

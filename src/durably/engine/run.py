@@ -17,6 +17,7 @@ from ..errors import (
     OutsideRunError,
     Stop,
     TaskFailed,
+    TransactionError,
 )
 from ..serde import Serializer
 from ..types import Interrupt
@@ -300,6 +301,11 @@ class Run:
 
     def _check_alive(self, scope: Scope) -> None:
         """Raise the signal that ends the attempt, if it has to end."""
+        if scope.body.connection is not None:
+            raise TransactionError(
+                f"the body of {scope.body.describe()} is a transaction, and makes a call that would be recorded: make it in "
+                "the workflow, before or after this task, and hand over what the task needs"
+            )
         if self.stopping is not None:
             scope.body.stopped = True
             raise Stop(self.stopping)

@@ -116,4 +116,5 @@ def _standing_in(function: Function, stubbed: Stub, behave: Callable[..., Any]) 
         return await value if isawaitable(value) else value
 
     call = awaiting if function.is_async else blocking
-    return Function(call, function.name, function.is_async, replace(function.policies, cache=None))
+    policies = replace(function.policies, cache=None)
+    return Function(call, function.name, function.is_async, policies, given_parameters=function.parameters)

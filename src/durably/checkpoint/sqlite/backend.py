@@ -16,6 +16,7 @@ from ..._sqlite import Database, Schema
 from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
+from .session import SqliteSession
 
 __all__ = ["SqliteSaver"]
 
@@ -292,7 +293,7 @@ class SqliteSaver(BaseCheckpointer):
 
     def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
         """See `BaseCheckpointer.transact`."""
-        with self._using(durable), self._database.transaction() as cursor:
+        with self._transaction(durable) as cursor:
             statements = _Statements(cursor)
             return [_attempt(work, statements) for work in works]
 
@@ -301,7 +302,24 @@ class SqliteSaver(BaseCheckpointer):
         if len(chunks) != 1:
             return super().append(chunks, durable=durable)
         with self._using(durable):
-            return [self._database.run(APPEND, _appended(chunks[0])) == 1]
+            return [self._append_one(chunks[0])]
+
+    def _append_one(self, chunk: Chunk) -> bool:
+        return self._database.run(APPEND, _appended(chunk)) == 1
+
+    def session(self, *, durable: bool = False, is_async: bool = False) -> SqliteSession:
+        """See `BaseCheckpointer.session`: the saver's own connection, and with it the database's write lock."""
+        if is_async:
+            raise ConfigError(
+                "an async task cannot be transactional on SQLite, whose write lock it would hold while other tasks of its "
+                "event loop run: make it a plain `def`; async workflows call it with `await` all the same"
+            )
+        return SqliteSession(self._database, self._transaction(durable), self._append_one)
+
+    @contextmanager
+    def _transaction(self, durable: bool) -> Iterator[sqlite3.Cursor]:
+        with self._using(durable), self._database.transaction() as cursor:
+            yield cursor
 
     def reclaim(self) -> None:
         """Shrink the file to what is in use."""

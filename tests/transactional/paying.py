@@ -1,0 +1,155 @@
+"""A program that pays, and is killed. Run by `test_paying_crashes.py`, in processes of its own.
+
+``paying.py DIRECTORY DURABILITY`` forks one process per attempt, and kills it with SIGKILL at one of the moments of the
+workflow: around every commit, and before and after the rows that the tasks write. The next process goes on, until the run has
+ended; after each death the rows are compared with the records. What went wrong is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from durably import entrypoint, get_runtime, task
+from durably.checkpoint.base import Chunk, Work
+from durably.checkpoint.sqlite import SqliteSaver
+from durably.errors import EmptyInputError
+
+EXPECTED = [[0, 1, 2], 3, 4]
+
+
+class Bomb:
+    """Counts moments, and kills the process at one of them."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.moments = 0
+
+    def moment(self) -> None:
+        """One of the moments at which the process may die."""
+        self.moments += 1
+        if self.moments == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalSaver(SqliteSaver):
+    """Gives the process a chance to die before and after every commit."""
+
+    bomb: Bomb
+
+    def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
+        self.bomb.moment()
+        results = super().transact(works, durable=durable)
+        self.bomb.moment()
+        return results
+
+    def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
+        self.bomb.moment()
+        kept = super().append(chunks, durable=durable)
+        self.bomb.moment()
+        return kept
+
+    def session(self, *, durable: bool = False, is_async: bool = False) -> Any:
+        session = super().session(durable=durable, is_async=is_async)
+        finish = session.finish
+
+        def mortal(chunk: Chunk) -> bool:
+            self.bomb.moment()
+            kept = finish(chunk)
+            self.bomb.moment()
+            return kept
+
+        session.finish = mortal  # type: ignore[method-assign]
+        return session
+
+
+def flow_on(saver: SqliteSaver, bomb: Bomb) -> Any:
+    """Pays three amounts side by side, and two in a row, with ordinary tasks among them."""
+
+    @task(transactional=True)
+    def pay(amount: int, connection: sqlite3.Connection) -> int:
+        bomb.moment()
+        connection.execute("insert into payment values (?, ?)", (get_runtime().call_id, amount))
+        bomb.moment()
+        return amount
+
+    @task
+    def note(n: int) -> int:
+        bomb.moment()
+        return n
+
+    @entrypoint(checkpointer=saver, name="flow")
+    def flow(_: int) -> Any:
+        calls = [call for n in range(3) for call in (note(n), pay(n))]
+        first = [call.result() for call in calls][1::2]
+        return [first, pay(note(3).result()).result(), pay(note(4).result()).result()]
+
+    return flow
+
+
+def live(directory: Path, at: int, durability: Any) -> None:
+    """One process: goes on with the run, or starts it."""
+    saver = MortalSaver(directory / "runs.db")
+    saver.bomb = Bomb(at)
+    flow = flow_on(saver, saver.bomb)
+    try:
+        result = flow.invoke(None, thread_id="t", durability=durability)
+    except EmptyInputError:
+        result = flow.invoke(1, thread_id="t", durability=durability)
+    (directory / "outcome").write_text(json.dumps(result))
+
+
+def in_a_process(directory: Path, at: int, durability: str) -> bool:
+    """Whether a process came to its end, rather than being killed."""
+    pid = os.fork()
+    if not pid:
+        try:
+            live(directory, at, durability)
+        except BaseException:
+            (directory / "outcome").write_text(traceback.format_exc())
+        finally:
+            os._exit(0)
+    return os.WIFEXITED(os.waitpid(pid, 0)[1])
+
+
+def difference(path: Path) -> list[str]:
+    """How rows and records differ: each payment is recorded once, and each record has paid once."""
+    with SqliteSaver(path) as saver:
+        runs = flow_on(saver, Bomb(0)).runs("t")
+        recorded = sorted(call.id for run in runs for call in run.calls() if call.name == "pay")
+        paid = sorted(name for (name,) in saver._database.rows("select call_id from payment"))
+    return [] if recorded == paid else [f"recorded {recorded}, and paid {paid}"]
+
+
+def campaign(directory: Path, durability: str) -> dict[str, Any]:
+    """Die at every moment in turn, and again three moments into the next life."""
+    problems, at = list[str](), 0
+    while True:
+        at += 1
+        place = directory / f"at-{at}"
+        place.mkdir()
+        with SqliteSaver(place / "runs.db") as saver:
+            saver._database.run("create table payment (call_id text, amount integer)")
+        killed = 0
+        for moment in (at, 3, 0):
+            ended = in_a_process(place, moment, durability)
+            killed += not ended
+            problems += [f"{at}: {problem}" for problem in difference(place / "runs.db")]
+            if ended:
+                break
+        outcome = (place / "outcome").read_text()
+        if outcome != json.dumps(EXPECTED):
+            problems.append(f"{at}: ended with {outcome}")
+        if not killed:
+            return {"moments": at - 1, "problems": problems}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(campaign(Path(sys.argv[1]), sys.argv[2])))
