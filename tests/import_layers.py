@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("cache",),
     ("engine",),
-    ("schema",),
+    ("schema", "drawing"),
     ("invocation",),
     ("state",),
     ("streaming",),

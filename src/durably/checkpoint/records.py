@@ -19,6 +19,7 @@ __all__ = [
     "RETURNED",
     "Key",
     "Record",
+    "decode_all",
     "decode_records",
     "encode_records",
     "escaped",
@@ -98,13 +99,18 @@ _decoder = msgspec.msgpack.Decoder(list[Record])
 
 def decode_records(chunks: Iterable[bytes]) -> list[Record]:
     """The records of a journal that count, oldest first."""
+    records = decode_all(chunks)
+    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
+
+
+def decode_all(chunks: Iterable[bytes]) -> list[Record]:
+    """The records of a journal, oldest first, with those of failures that were tried again."""
     try:
-        records = [record for chunk in chunks for record in _decoder.decode(chunk)]
+        return [record for chunk in chunks for record in _decoder.decode(chunk)]
     except msgspec.MsgspecError as error:
         raise DecodeError(
             f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"
         ) from error
-    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
 
 
 def _without_forgotten(records: list[Record]) -> list[Record]:

@@ -6,7 +6,7 @@ from . import arrays, exceptions, lazy  # noqa: F401  (their codecs)
 from .base import MAX_BYTES, MAX_DEPTH, Sealer, Serializer, ValueWarning
 from .classes import Allowed, allowed, learn, register
 from .encrypted import EncryptedSerializer
-from .failures import encode_exception, rebuild_exception
+from .failures import describe_exception, encode_exception, rebuild_exception
 from .typed import TypedSerializer
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TypedSerializer",
     "ValueWarning",
     "allowed",
+    "describe_exception",
     "encode_exception",
     "learn",
     "rebuild_exception",

@@ -8,7 +8,7 @@ from ..errors import EncodeError, TaskFailed, ValueCodecError
 from .exceptions import class_key
 from .typed import TypedSerializer
 
-__all__ = ["encode_exception", "rebuild_exception"]
+__all__ = ["describe_exception", "encode_exception", "rebuild_exception"]
 
 _MAX_TRACEBACK = 32_768
 _MAX_MESSAGE = 32_768
@@ -57,6 +57,23 @@ def rebuild_exception(record: Any, task: str = "") -> BaseException:
         if isinstance(error, BaseException):
             return error
     return TaskFailed(task, str(name).replace(":", "."), str(message), str(traceback))
+
+
+def describe_exception(record: Any) -> str:
+    """The class and the message of a recorded exception, for people; empty where the record is damaged.
+
+    Args:
+        record: what `encode_exception` gave.
+
+    >>> describe_exception(encode_exception(ValueError("no such row")))
+    'ValueError: no such row'
+    """
+    if not (
+        isinstance(record, list) and len(record) == 4 and isinstance(record[0], str) and isinstance(record[1], str)
+    ):
+        return ""
+    name, message = record[0].rpartition(":")[2].rpartition(".")[2], record[1]
+    return f"{name}: {message}" if message else name
 
 
 def _message(error: BaseException) -> str:

@@ -2,11 +2,12 @@
 
 from .changing import Changing, StateUpdate
 from .forking import Forking
+from .picturing import Picturing
 from .reading import Reading
 from .recovery import Recovery
 
 __all__ = ["StateUpdate", "Threads"]
 
 
-class Threads(Reading, Changing, Forking, Recovery):
+class Threads(Reading, Picturing, Changing, Forking, Recovery):
     """The threads of a workflow. A base of `durably.workflow.Workflow`."""
