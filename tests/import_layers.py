@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types",),
     ("config",),
     ("runtime",),
+    ("instruments",),
     ("serde",),
     ("_schema",),
     ("_sqlite", "_postgres"),

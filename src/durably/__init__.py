@@ -15,6 +15,7 @@ from .checkpoint.memory import InMemorySaver
 from .concurrency import as_completed, branch, in_context, patched, timeout, wait
 from .config import get_config, get_store, get_stream_writer
 from .func import Task, entrypoint, task
+from .instruments import when_imported
 from .runtime import Runtime, get_runtime
 from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
 from .workflow import Workflow
@@ -43,3 +44,5 @@ __all__ = [
     "timeout",
     "wait",
 ]
+
+when_imported("langchain_core.callbacks.manager", f"{__name__}.integrations.langchain")

@@ -173,7 +173,7 @@ def wait(
 
     scope = _scope("wait()")
     on_loop = asyncio._get_running_loop() is not None
-    function = Function(suspend if on_loop else block, "wait", on_loop, is_passive=True)
+    function = Function(suspend if on_loop else block, "wait", on_loop, is_passive=True, is_own=False)
     keys = [str(future.key) for future in listed]
     return Waited(scope.body.run.call(scope, function, (keys, timeout, return_when), {}), listed)
 

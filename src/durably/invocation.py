@@ -21,6 +21,7 @@ from .engine.scope import Scope
 from .engine.shells import run_awaiting, run_blocking
 from .engine.stream import Channel
 from .errors import ConfigError, InvalidUpdateError
+from .instruments import installed
 from .parts import STREAM_MODES
 from .schema import context_as
 from .types import MISSING, Command, GraphOutput
@@ -47,6 +48,10 @@ class How(TypedDict, total=False):
     durability: Durability | None
     control: RunControl | None
     idempotency_key: str | None
+
+
+OF_ONE_RUN = frozenset(("run_name", "run_id"))
+"""The entries of a config that a nested workflow does not inherit."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -128,6 +133,7 @@ def invocation_of(
         policies=settings.defaults,
         taps=((channel, 0),) if channel is not None else (),
         holding=_held_here(),
+        instruments=installed(),
     )
     return Invocation(
         function=function,
@@ -161,7 +167,8 @@ def nested_call(
     if not isinstance(place, Scope):
         return None
     run, env = place.body.run, place.body.env
-    merged = merge_configs(env.config, settings.config, config)
+    inherited = {name: value for name, value in env.config.items() if name not in OF_ONE_RUN}
+    merged = merge_configs(inherited, settings.config, config)
     thread = how.get("thread_id") or ((config or {}).get("configurable") or {}).get("thread_id")
     elsewhere = thread is not None and str(thread) != run.options.thread_id
     if elsewhere or settings.storage not in (None, run.checkpointer):
@@ -199,7 +206,8 @@ def _independent(function: Function, settings: Settings, config: Config, version
     async def awaiting(input: Any) -> Any:
         return output(await run_awaiting(invocation_of(function, settings, input, config, **how)), version)
 
-    return Function(awaiting if function.is_async else blocking, function.name, function.is_async)
+    call = awaiting if function.is_async else blocking
+    return Function(call, function.name, function.is_async, is_own=False)
 
 
 def _asked_for(input: Any, checkpointer: BaseCheckpointer | None) -> tuple[str, Any]:

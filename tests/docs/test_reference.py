@@ -21,6 +21,8 @@ MODULES = (
     "types",
     "config",
     "runtime",
+    "instruments",
+    "integrations.langchain",
     "concurrency",
     "workflow",
     "state",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..context import current
 from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
+from .around import run_instrumented
 from .deadline import Deadline
 from .env import Env
 from .function import Function, Injected, Policies
@@ -57,6 +58,7 @@ class TaskFuture(SharedFuture[R]):
         "cached",
         "cancelling",
         "children",
+        "config",
         "connection",
         "context",
         "counted",
@@ -96,6 +98,7 @@ class TaskFuture(SharedFuture[R]):
         self.key = key
         self.args, self.kwargs = arguments
         self.env = env
+        self.config = env.config  # what instruments make of it, for the length of an attempt
         self.parent = parent
         self.context = context
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -271,6 +274,12 @@ class TaskFuture(SharedFuture[R]):
 
     def _enter(self) -> Any:
         current.set(Scope(self))
+        if self.env.instruments and self.function.is_own:
+            self.config = self.env.config
+            return run_instrumented(self, self.env.instruments, self._called)
+        return self._called()
+
+    def _called(self) -> Any:
         missing = self.function.parameters.injected and self.function.parameters.missing(self.args, self.kwargs)
         if missing:
             return self.function.call(*self.args, **self.kwargs, **self._injected(missing))
@@ -287,7 +296,7 @@ class TaskFuture(SharedFuture[R]):
             elif parameter.name == "runtime":
                 values["runtime"] = self.runtime()
             elif parameter.name == "config":
-                values["config"] = dict(self.env.config)
+                values["config"] = dict(self.config)
             elif parameter.name == "store":
                 values["store"] = self.env.store
             elif parameter.name == "connection":
@@ -305,18 +314,19 @@ class TaskFuture(SharedFuture[R]):
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""
-        for body in self._lineage():
+        for body in self.lineage():
             if body.beat is not None:
                 body.beat()
 
     def alive(self) -> None:
         """Something happened in this body: a sign of life unless only heartbeats count."""
-        for body in self._lineage():
+        for body in self.lineage():
             timeout = body.function.policies.timeout
             if body.beat is not None and timeout is not None and timeout.refresh_on == "auto":
                 body.beat()
 
-    def _lineage(self) -> Generator[TaskFuture[Any], None, None]:
+    def lineage(self) -> Generator[TaskFuture[Any], None, None]:
+        """This body and those around it, innermost first."""
         body: TaskFuture[Any] | None = self
         while body is not None:
             yield body

@@ -12,6 +12,7 @@ from .function import Policies
 
 if TYPE_CHECKING:
     from ..cache.base import BaseCache
+    from ..instruments import Instrument
     from ..store.base import BaseStore
     from .call import TaskFuture
     from .stream import Channel
@@ -35,6 +36,7 @@ class Env(msgspec.Struct, frozen=True):
         journaled: whether calls are recorded.
         memory: under which path a nested workflow's saved value is kept across runs; empty where it is not.
         holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
+        instruments: what runs around the bodies.
         watch: told of every attempt of a call before it begins; for tests.
     """
 
@@ -49,13 +51,22 @@ class Env(msgspec.Struct, frozen=True):
     journaled: bool = True
     memory: str = ""
     holding: frozenset[tuple[int, str]] = frozenset()
+    instruments: tuple[Instrument, ...] = ()
     watch: Callable[[TaskFuture[Any]], None] | None = None
 
     def hears(self, mode: str) -> bool:
-        """Whether anybody listens to a mode, so that its chunks are worth making."""
-        return any(channel.hears(mode) for channel, _ in self.taps)
+        """Whether anybody would be shown a chunk of this mode, so that it is worth making."""
+        return any(channel.hears(mode, self.namespace[depth:]) for channel, depth in self.taps)
 
-    def emit(self, mode: str, chunk: Any) -> None:
-        """Hand a chunk to whoever listens. Every chunk of every mode comes through here."""
+    def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
+        """Hand a chunk to whoever listens. Every chunk of every mode comes through here.
+
+        Args:
+            mode: the stream mode.
+            chunk: what to hand over.
+            piece_of: the chunk is a piece of the thing with this id.
+            whole: the chunk is that thing as a whole: it is not for those who were shown it, or a piece of it.
+        """
         for channel, depth in self.taps:
-            channel.put(mode, self.namespace[depth:], chunk)
+            if not (piece_of or whole) or channel.meets(mode, self.namespace[depth:], piece_of, whole):
+                channel.put(mode, self.namespace[depth:], chunk)

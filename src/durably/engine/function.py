@@ -150,6 +150,12 @@ class Parameters:
             bound.arguments.pop(injected.name, None)
         return tuple(bound.arguments.values())
 
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by the names of their parameters, injected ones left out."""
+        arguments = self.signature.bind_partial(*args, **kwargs).arguments
+        injected = {parameter.name for parameter in self.injected}
+        return {name: value for name, value in arguments.items() if name not in injected}
+
     def missing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Injected]:
         """The parameters to inject: those that the caller did not give."""
         return [p for p in self.injected if p.index >= len(args) and p.name not in kwargs]
@@ -165,6 +171,7 @@ class Function(msgspec.Struct, frozen=True):
         policies: what applies to its calls; those left open come from the workflow.
         is_workflow: whether it is an entrypoint's body.
         is_passive: whether it only waits for other calls, and so counts against no limit.
+        is_own: whether it is the program's own code, and no wrapper of the library's around something else.
         transactional: whether its body is given a connection, and its result recorded in the same transaction.
         given_parameters: those of another function that it stands in for.
         parameters: of ``call``, unless they are given.
@@ -176,6 +183,7 @@ class Function(msgspec.Struct, frozen=True):
     policies: Policies = Policies()
     is_workflow: bool = False
     is_passive: bool = False
+    is_own: bool = True
     transactional: bool = False
     given_parameters: Parameters | None = None
     parameters: Parameters = None  # type: ignore[assignment]  # made of ``call`` unless given

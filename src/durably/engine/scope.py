@@ -92,7 +92,7 @@ class Scope:
 
     def config(self) -> Mapping[str, Any]:
         """The config of the body under way."""
-        return self.body.env.config
+        return self.body.config
 
     def runtime(self) -> Runtime[Any]:
         """The runtime of the body under way."""

@@ -22,7 +22,7 @@ __all__ = ["Channel", "Writer"]
 CAPACITY: Final = 1024
 """Chunks that may wait for the reader before writers wait for it."""
 
-WRITTEN: Final = frozenset(("custom", "messages"))
+WRITTEN: Final = frozenset(("custom",))
 """What bodies write comes through from nested workflows, too, whether or not the reader asked for theirs."""
 
 DEBUGGED: Final = frozenset(("tasks", "checkpoints"))
@@ -54,18 +54,29 @@ class Channel:
         self._draining: list[Callable[[], None]] = []  # wakes those who wait for room on event loops
         self._asleep = False  # the reader waits to be woken
         self._wake: Callable[[], object] = _nobody
+        self._met: set[str] = set()  # the ids of what was shown, whole or in pieces
         self._closed = False  # nothing more will be written
         self._left = False  # nobody reads any more
 
     # Writing.
 
-    def hears(self, mode: str) -> bool:
-        """Whether the reader wants chunks of a mode."""
-        return mode in self._heard
+    def hears(self, mode: str, namespace: tuple[str, ...]) -> bool:
+        """Whether the reader wants chunks of a mode that are written there."""
+        return mode in self._heard and (not namespace or self._nested or mode in WRITTEN)
+
+    def meets(self, mode: str, namespace: tuple[str, ...], piece_of: str, whole: str) -> bool:
+        """Whether a piece of something, or the whole of it, is still to be shown; from now on it was met."""
+        if not self.hears(mode, namespace):
+            return False
+        with self._lock:
+            if whole in self._met:
+                return False
+            self._met.add(whole or piece_of)
+            return True
 
     def put(self, mode: str, namespace: tuple[str, ...], chunk: Any) -> None:
         """Hand a chunk over. On a thread this waits while the buffer is full."""
-        if mode not in self._heard or (namespace and not self._nested and mode not in WRITTEN):
+        if not self.hears(mode, namespace):
             return
         if mode in self.modes:
             self._add(self._shaped(mode, namespace, chunk))

@@ -1,0 +1,1 @@
+"""Other libraries, met by those who use both: `durably.integrations.langchain`."""
