@@ -1,25 +1,21 @@
-"""Every operation of a store, written once over the rows of a backend."""
+"""Every operation of a store, written once over the rows of a backend that is searched by scanning."""
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
-from ..serde import TypedSerializer
-from .base import BaseStore
-from .embed import Embedder, Vectors
+from .embed import Vectors
 from .filters import holds
 from .names import check_text, listing
-from .ops import IndexConfig, Item, Op, Result, SearchItem, TTLConfig
-from .plan import Delete, Find, Get, List, Planned, Put, place, plan, seconds, to_embed
+from .ops import IndexConfig, Item, Result, SearchItem, TTLConfig
+from .plan import Delete, Find, Get, List, Planned, Put
+from .prepared import ONCE_SECONDS, SWEEP_ROWS, PreparedStore
 from .rows import Row, Rows, Write
-from .sweeper import Sweeper
-from .vectors import Matrices, numpy
+from .vectors import Matrices
 
 if TYPE_CHECKING:
     from ..serde.base import Serializer
@@ -28,17 +24,10 @@ __all__ = ["ScanningStore"]
 
 FETCH = 500
 """Rows that are read at once; also the limit of `Rows.fetch`."""
-SWEEP_ROWS = 1000
-"""Expired rows that a write deletes in passing at most."""
-SWEEP_MINUTES = 5.0
-ONCE_SECONDS = 24 * 60 * 60.0
-"""How long after the end of a run its writes that were made once are remembered."""
 
 
-class ScanningStore(BaseStore):
+class ScanningStore(PreparedStore):
     """A store that filters and compares vectors in this process; its subclass keeps the rows."""
-
-    supports_ttl = True
 
     def __init__(
         self,
@@ -47,73 +36,21 @@ class ScanningStore(BaseStore):
         serde: Serializer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.index_config = index
-        self.ttl_config = ttl
-        self._omit_expired, self._sweep_every = checked_ttl(ttl or {})
-        self._serde: Serializer = TypedSerializer() if serde is None else serde
-        self._clock = clock
-        self._embedder = None
-        self._matrices = None
-        if index is not None:
-            numpy()
-            self._embedder = Embedder(index)
-            self._matrices = Matrices(self._embedder.dims)
-        self._next_sweep = clock()
-        self._sweeper: Sweeper | None = None
+        super().__init__(index, ttl, serde, clock)
+        self._matrices = None if self._embedder is None else Matrices(self._embedder.dims)
 
     @abstractmethod
     def _rows(self, *, writing: bool) -> AbstractContextManager[Rows]:
         """Open a transaction, which no other thread of this process shares."""
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        plans = plan(ops, self._serde, self._embedder)
-        wanted = to_embed(plans)
-        vectors = self._embedder.embed(wanted) if self._embedder is not None and wanted else NO_VECTORS
-        return self._apply(plans, vectors)
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        plans = plan(ops, self._serde, self._embedder)
-        wanted = to_embed(plans)
-        vectors = NO_VECTORS
-        if self._embedder is not None and wanted:
-            vectors = await self._embedder.aembed(wanted)
-        if self.inline and not wanted:
-            return self._apply(plans, vectors)
-        import asyncio
-
-        return await asyncio.to_thread(self._apply, plans, vectors)
 
     def forget_once(self, run_id: str) -> None:
         check_text(run_id, "the run id")
         with self._rows(writing=True) as rows:
             rows.release(run_id, self._clock() + ONCE_SECONDS)
 
-    def sweep_ttl(self) -> int:
-        """Delete every expired item now, and return how many there were. Writes also do this in passing."""
-        swept = 0
-        while True:
-            now = self._clock()
-            with self._rows(writing=True) as rows:
-                found, claims = rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS)
-            swept += found
-            if max(found, claims) < SWEEP_ROWS:
-                return swept
-
-    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> None:
-        """Also delete expired items in the background, now and at an interval.
-
-        Args:
-            sweep_interval_minutes: the interval; None takes the one the store is set to.
-        """
-        every = seconds(sweep_interval_minutes) or self._sweep_every
-        self.stop_ttl_sweeper()
-        self._sweeper = Sweeper(self.sweep_ttl, every)
-        self._sweeper.start()
-
-    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
-        """Stop the background sweeps; returns whether they have ended within `timeout` seconds."""
-        sweeper, self._sweeper = self._sweeper, None
-        return sweeper is None or sweeper.stop(timeout)
+    def _sweep(self, now: float) -> tuple[int, int]:
+        with self._rows(writing=True) as rows:
+            return rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS)
 
     def _apply(self, plans: list[Planned], vectors: Vectors) -> list[Result]:
         writing = any(isinstance(one, (Put, Delete)) for one in plans)
@@ -138,8 +75,7 @@ class ScanningStore(BaseStore):
         if touched:
             rows.touch(touched, now)
         if now >= self._next_sweep:
-            left = max(rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS)) == SWEEP_ROWS
-            self._next_sweep = now if left else now + self._sweep_every
+            self._swept(now, rows.sweep(now, SWEEP_ROWS), rows.sweep_claims(now, SWEEP_ROWS))
 
     def _one(self, planned: Planned, rows: Rows, vectors: Vectors, now: float, touched: set[int]) -> Result:
         match planned:
@@ -217,22 +153,6 @@ class ScanningStore(BaseStore):
     def _visible(self, row: Row, now: float) -> bool:
         return not self._omit_expired or row.is_live(now)
 
-    def _value(self, row: Row) -> dict[str, Any]:
-        value: dict[str, Any] = self._serde.loads(row.data, place(row.namespace, row.key))
-        return value
-
-    def _fields(self, row: Row, value: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {
-            "namespace": row.namespace,
-            "key": row.key,
-            "value": self._value(row) if value is None else value,
-            "created_at": datetime.fromtimestamp(row.created, UTC),
-            "updated_at": datetime.fromtimestamp(row.updated, UTC),
-        }
-
-
-NO_VECTORS = Vectors({}, {})
-
 
 def chunks(size: int, hits: int) -> Iterator[tuple[int, int]]:
     """Yield the bounds of the parts in which candidates are read, small ones first: few may do."""
@@ -241,17 +161,3 @@ def chunks(size: int, hits: int) -> Iterator[tuple[int, int]]:
         end = min(size, start + min(step, FETCH))
         yield start, end
         start, step = end, step * 4
-
-
-def checked_ttl(config: TTLConfig) -> tuple[bool, float]:
-    """Return whether expired items are hidden, and the seconds between two sweeps.
-
-    Raises:
-        ConfigError: if the configuration cannot be.
-    """
-    for name in config:
-        if name not in TTLConfig.__annotations__:
-            raise ConfigError(f"the ttl configuration has the unknown entry {name!r}")
-    seconds(config.get("default_ttl"))
-    every = seconds(config.get("sweep_interval_minutes") or SWEEP_MINUTES)
-    return bool(config.get("omit_expired", True)), every or 0.0
