@@ -12,6 +12,7 @@ import pytest
 from durably.context import current
 from durably.store.base import BaseStore
 from durably.store.memory import InMemoryStore
+from durably.store.postgres import PostgresStore
 from durably.store.sqlite import SqliteStore
 from durably.store.sqlite.aio import AsyncSqliteStore
 
@@ -38,10 +39,18 @@ def sqlite_memory(request: pytest.FixtureRequest, stack: ExitStack, options: dic
     return stack.enter_context(AsyncSqliteStore(":memory:", **options))
 
 
+def postgres(request: pytest.FixtureRequest, stack: ExitStack, options: dict[str, Any]) -> BaseStore:
+    place = request.getfixturevalue("postgres_server").place()
+    store = stack.enter_context(PostgresStore(place.conninfo, schema=place.schema, **options))
+    store.setup()
+    return store
+
+
 BACKENDS: dict[str, Maker] = {
     "memory": memory,
     "sqlite": sqlite_file,
     "sqlite-memory": sqlite_memory,
+    "postgres": postgres,
 }
 
 

@@ -8,7 +8,16 @@ from typing import Any
 from ..errors import ConfigError
 from .ops import ListNamespacesOp, MatchCondition
 
-__all__ = ["check_text", "checked_count", "checked_key", "checked_namespace", "checked_prefix", "listing", "matches"]
+__all__ = [
+    "check_text",
+    "checked_count",
+    "checked_key",
+    "checked_namespace",
+    "checked_prefix",
+    "joined",
+    "listing",
+    "matches",
+]
 
 RESERVED = frozenset({"langgraph", "durably"})
 
@@ -78,6 +87,11 @@ def checked_count(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigError(f"{what} is {value!r}; give a whole number from 0")
     return value
+
+
+def joined(namespace: Sequence[str]) -> str:
+    """Return a namespace as one text; labels hold no dots."""
+    return ".".join(namespace)
 
 
 def matches(namespace: Sequence[str], condition: MatchCondition) -> bool:

@@ -47,10 +47,11 @@ class Find:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write one item; ``ttl`` is in seconds, ``texts`` are what it is found by."""
+    """Write one item; ``data`` is the encoded value, ``texts`` are what it is found by, ``ttl`` is in seconds."""
 
     namespace: Namespace
     key: str
+    value: dict[str, Any]
     data: bytes
     texts: tuple[str, ...]
     ttl: float | None
@@ -128,7 +129,8 @@ def planned_put(op: PutOp, serde: Serializer, embedder: Embedder | None) -> Put 
     if not isinstance(op.value, dict):
         raise ConfigError(f"the value for {key!r} is a {type(op.value).__name__}; a store keeps dicts")
     found = indexed_texts(op, embedder)
-    return Put(namespace, key, serde.dumps(op.value, place(namespace, key)), found, seconds(op.ttl), once_key)
+    data = serde.dumps(op.value, place(namespace, key))
+    return Put(namespace, key, op.value, data, found, seconds(op.ttl), once_key)
 
 
 def indexed_texts(op: PutOp, embedder: Embedder | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..._sqlite import Schema
+from ..names import joined
 from ..rows import Namespace, Row, Rows, VectorRow, Write
 
 if TYPE_CHECKING:
@@ -157,11 +158,6 @@ class SqliteRows(Rows):
     def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
         statement = NEWER if after and prefix else under(VECTORS, prefix)
         return self._cursor.execute(statement, {"prefix": joined(prefix), "after": after}).fetchall()
-
-
-def joined(namespace: Namespace) -> str:
-    """Return a namespace as one text; labels hold no dots."""
-    return ".".join(namespace)
 
 
 def under(statement: str, prefix: Namespace) -> str:
