@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from durably.errors import ConfigError, EncodeError, OutsideRunError
 from durably.serde import TypedSerializer
@@ -22,6 +25,7 @@ from durably.store.base import (
     SearchItem,
     SearchOp,
 )
+from durably.store.names import matches
 
 NS = ("users", "ada")
 InCall = Callable[[str, str], None]
@@ -303,6 +307,41 @@ def test_hostile_names_are_names(store: BaseStore, text: str) -> None:
     store.delete((text, "x"), text)
     assert store.get((text, "x"), text) is None
     assert store.get(("other",), "k") is not None
+
+
+LABELS = st.one_of(
+    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00."), min_size=1, max_size=4),
+    st.sampled_from(
+        ["'", '"', "' or 1=1 --", "%", "%s", "_", "/", "-", "!", "*", "a", "ab", "a/", "a-", "\\", "{}", "é", "~"]
+    ),
+)
+PLACES = st.tuples(st.lists(LABELS, max_size=3).map(tuple), LABELS)
+roots = count()
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PLACES, min_size=1, max_size=6, unique=True))
+def test_names_of_any_kind_are_kept_apart(store: BaseStore, places: list[tuple[tuple[str, ...], str]]) -> None:
+    root = f"root {next(roots)}"
+    store.batch([PutOp((root, *labels), key, {"key": key}) for labels, key in places])
+    items = {((root, *labels), key) for labels, key in places}
+    namespaces = {namespace for namespace, _ in items}
+
+    for namespace in namespaces:
+        for size in range(1, len(namespace) + 1):
+            prefix = namespace[:size]
+            found = {(item.namespace, item.key) for item in store.search(prefix, limit=100)}
+            assert found == {place for place in items if place[0][:size] == prefix}
+            beginning = MatchCondition("prefix", prefix)  # a label "*" finds any, here
+            assert store.list_namespaces(prefix=prefix) == sorted(one for one in namespaces if matches(one, beginning))
+        ending = MatchCondition("suffix", namespace[1:])
+        wanted = sorted(one for one in namespaces if matches(one, ending))
+        assert store.list_namespaces(prefix=(root,), suffix=namespace[1:] or None) == wanted
+    assert store.list_namespaces(prefix=(root,), max_depth=2) == sorted({one[:2] for one in namespaces})
+    for namespace, key in items:
+        assert store.get(namespace, key).value == {"key": key}  # type: ignore[union-attr]
+        store.delete(namespace, key)
+    assert store.search((root,)) == []
 
 
 def test_threads_write_at_once_and_lose_nothing(store: BaseStore) -> None:

@@ -426,7 +426,8 @@ def test_a_pool_or_a_connection_serves_as_well(make: MakePostgres, postgres: Pla
 
 def test_the_async_name_is_the_same_class(postgres: Place) -> None:
     async def main() -> None:
-        async with AsyncPostgresStore.from_conn_string(postgres.conninfo, schema=postgres.schema) as store:
+        name = postgres.schema
+        async with AsyncPostgresStore.from_conn_string(postgres.conninfo, schema=name, pipeline=False) as store:
             await store.setup()
             await asyncio.gather(*[store.aput(NS, str(n), {"n": n}) for n in range(10)])
             assert len(await store.asearch(NS, filter={"n": {"$lt": 5}})) == 5

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,8 @@ import pytest
 from durably import Command, InMemorySaver, RetryPolicy, Runtime, entrypoint, get_runtime, get_store, interrupt, task
 from durably.store.base import BaseStore
 from durably.store.memory import InMemoryStore
+from durably.store.postgres import PostgresStore
+from durably.store.sqlite import SqliteStore
 
 NS = ("users", "ada")
 
@@ -107,6 +113,61 @@ def test_a_task_that_runs_again_on_resume_writes_once(store: BaseStore) -> None:
     assert written == ["a", "a", "b"]
     assert store.get(NS, "a").value == {"write": 1}  # type: ignore[union-attr]
     assert store.get(NS, "b").value == {"write": 3}  # type: ignore[union-attr]
+
+
+CRASHING = """
+import os, signal, sys
+from durably import entrypoint, get_store, task
+from durably.checkpoint.sqlite import SqliteSaver
+from durably.store.postgres import PostgresStore
+from durably.store.sqlite import SqliteStore
+
+folder, store, dies = sys.argv[1], eval(sys.argv[2]), len(sys.argv) > 3
+
+@task
+def note(text):
+    with open(folder + "/attempts", "a+") as attempts:
+        attempts.write(text)
+        attempts.seek(0)
+        attempt = attempts.read().count(text)
+    get_store().put(("n",), text, {"attempt": attempt}, once=True)
+    get_store().put(("n",), text + ", always", {"attempt": attempt})
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt
+
+@entrypoint(checkpointer=SqliteSaver(folder + "/runs.db"), store=store)
+def main(texts):
+    return [note(text).result() for text in texts]
+
+print(main.invoke(["a", "b"] if dies else None, thread_id="1"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_a_task_whose_process_is_killed_writes_once(
+    tmp_path: Path, backend: str, request: pytest.FixtureRequest
+) -> None:
+    if backend == "postgres":
+        place = request.getfixturevalue("postgres")
+        source = f"PostgresStore({place.conninfo!r}, schema={place.schema!r})"
+        store: Any = PostgresStore(place.conninfo, schema=place.schema)
+        store.setup()
+    else:
+        source = f"SqliteStore({str(tmp_path / 's.db')!r})"
+        store = SqliteStore(tmp_path / "s.db")
+    command = [sys.executable, "-c", CRASHING, str(tmp_path), source]
+    with store:
+        assert subprocess.run([*command, "and dies"], timeout=120).returncode == -signal.SIGKILL
+        assert store.get(("n",), "a").value == {"attempt": 1}
+        store.put(("n",), "a", {"by": "somebody else, since"})
+        done = subprocess.run(command, timeout=120, capture_output=True, text=True)
+        assert done.stdout.strip() == "[2, 1]", done.stderr
+        values = {item.key: item.value for item in store.search(("n",))}
+    assert values == {
+        "a": {"by": "somebody else, since"}, "a, always": {"attempt": 2}, "b": {"attempt": 1}, "b, always": {"attempt": 1},
+    }  # fmt: skip
 
 
 class Listener(InMemoryStore):

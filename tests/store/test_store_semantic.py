@@ -279,6 +279,8 @@ def test_real_langchain_embeddings(make_store: Any, letters: Any) -> None:
         {"dims": 26, "embed": 3},
         {"dims": 26, "embed": len, "fields": "text"},
         {"dims": 26, "embed": len, "fields": ["a..b"]},
+        {"dims": 26, "embed": len, "field": ["text"]},
+        {"dims": 26, "embed": len, "distance_type": "l2"},
     ],
 )
 def test_bad_configurations_are_refused(make_store: Any, index: Any) -> None:

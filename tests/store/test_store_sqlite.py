@@ -172,6 +172,23 @@ def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
         assert [item.key for item in store.search(("n",))] == ["k2"]
 
 
+@pytest.mark.parametrize(
+    ("after", "way"), [(0, "USING INDEX durably_store_vectors_namespace"), (7, "USING INTEGER PRIMARY KEY")]
+)
+def test_vectors_under_a_prefix_are_read_without_reading_all(tmp_path: Path, after: int, way: str) -> None:
+    """All that a prefix has are found by its name, and what is new by its place at the end of the table."""
+    heard: list[str] = []
+    with closing(sqlite3.connect(tmp_path / "s.db", check_same_thread=False)) as connection:
+        store = SqliteStore(connection)
+        with store._rows(writing=False) as rows:
+            connection.set_trace_callback(heard.append)
+            rows.vectors(("users", "ada"), after)
+            connection.set_trace_callback(None)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {heard[-1]}")]
+        store.close()
+    assert way in plan[0]
+
+
 def test_store_and_cache_share_a_file(tmp_path: Path) -> None:
     with SqliteStore(tmp_path / "s.db") as store, closing(SqliteCache(tmp_path / "s.db")) as cache:
         store.put(NS, "k", {"n": 1})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "Texts", "Vectors"]
 
+INDEX_ENTRIES = ("dims", "embed", "fields")
 AT_ONCE = 256
 """Texts that an embedder is given at most in one call."""
 
@@ -65,10 +66,15 @@ class Embedder:
         config: the store's index configuration.
 
     Raises:
-        ConfigError: if `dims` or `embed` cannot be used.
+        ConfigError: if an entry cannot be used, or there is another one.
     """
 
     def __init__(self, config: IndexConfig) -> None:
+        for name in config:
+            if name not in INDEX_ENTRIES:
+                raise ConfigError(
+                    f"the index configuration has the unknown entry {name!r}; it takes {', '.join(INDEX_ENTRIES)}"
+                )
         self.dims = checked_dims(config.get("dims"))
         self.fields = checked_paths(config.get("fields") or ["$"], "index['fields']")
         self._embed = checked_embed(config.get("embed"))

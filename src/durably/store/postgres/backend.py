@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..._postgres import Database, Options, Source
@@ -81,14 +82,17 @@ class PostgresStore(PreparedStore):
         self._transactions = Transactions(self._database, reconnect_for)
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, **options: Any) -> Self:
+    def from_conn_string(cls, conn_string: str, *, pipeline: bool = True, **options: Any) -> Self:
         """Make a store, for a ``with`` or an ``async with`` block that closes it.
 
         Args:
             conn_string: as for `psycopg.connect`.
+            pipeline: send several statements at once, and wait for their answers together.
             options: as for the class.
         """
-        return cls(conn_string, **options)
+        store = cls(conn_string, **options)
+        store._database.options = replace(store._database.options, pipeline=pipeline)
+        return store
 
     def setup(self) -> Ready:
         """Make the schema and the tables, or bring them up to date; async programs may await it.

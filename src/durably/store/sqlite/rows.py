@@ -86,9 +86,11 @@ SWEEP_CLAIMS = """
     (SELECT name FROM durably_store_once WHERE expires IS NOT NULL AND expires <= ? LIMIT ?)"""
 CHANGES = "SELECT added, deleted FROM durably_store_changes"
 VECTOR_IDS = "SELECT id FROM durably_store_vectors WHERE {under} ORDER BY id"
-VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE {under} AND id > :after ORDER BY id"
-# "+" keeps the planner from the index on namespaces: what is new is at the end of the table.
-NEWER = VECTORS.replace("{under}", INSIDE.replace("namespace", "+namespace"))
+VECTORS = "SELECT id, item, vector FROM durably_store_vectors WHERE id > :after ORDER BY id"
+# "+" keeps the planner from an index. All under a prefix are few of many: not by their order. What is new among them is
+# at the end of the table: not by their namespace.
+OF_PREFIX = f"SELECT id, item, vector FROM durably_store_vectors WHERE {INSIDE} ORDER BY +id"
+NEWER = VECTORS.replace("WHERE", f"WHERE {INSIDE.replace('namespace', '+namespace')} AND")
 ADD_VECTOR = "INSERT INTO durably_store_vectors (item, namespace, vector) VALUES (?, ?, ?)"
 DROP_VECTORS = "DELETE FROM durably_store_vectors WHERE item = ?"
 
@@ -156,7 +158,7 @@ class SqliteRows(Rows):
         return [one for (one,) in self._cursor.execute(under(VECTOR_IDS, prefix), {"prefix": joined(prefix)})]
 
     def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
-        statement = NEWER if after and prefix else under(VECTORS, prefix)
+        statement = VECTORS if not prefix else NEWER if after else OF_PREFIX
         return self._cursor.execute(statement, {"prefix": joined(prefix), "after": after}).fetchall()
 
 
