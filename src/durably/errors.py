@@ -32,13 +32,14 @@ The tree, with the built-in types that each error also is::
     │   ├── DatabaseUnavailable         it could not be reached (ConnectionError)
     │   ├── ForeignDatabase             the file is corrupt or not one of ours
     │   └── NewerSchema                 it was written by a newer version of this library
-    ├── GraphRecursionError             calls nested deeper than ``recursion_limit`` (RecursionError)
+    ├── GraphRecursionError             calls nested deeper, or more steps, than ``recursion_limit`` (RecursionError)
     ├── NodeTimeoutError                a task or workflow ran out of its time (TimeoutError)
     ├── NodeCancelledError              a task or workflow was cancelled from outside
     └── GraphDrained                    the run stopped because a drain was requested
 
     GraphBubbleUp (BaseException)       what travels through a body to stop it; user code lets it pass
     ├── GraphInterrupt                  a question has been asked
+    ├── ParentCommand                   a node of a nested graph commands the graph around it
     └── Stop                            the attempt has to end, for the reason it carries
 
     ReplayWarning (UserWarning)         as NonDeterminismError, where the workflow goes on
@@ -75,6 +76,7 @@ __all__ = [
     "NodeTimeoutError",
     "NonDeterminismError",
     "OutsideRunError",
+    "ParentCommand",
     "ReplayError",
     "ReplayWarning",
     "Stop",
@@ -263,6 +265,14 @@ class GraphInterrupt(GraphBubbleUp):
         """The open questions."""
         questions: tuple[Any, ...] = self.args[0]
         return questions
+
+
+class ParentCommand(GraphBubbleUp):
+    """A node of a nested graph returned ``Command(graph=Command.PARENT)``; ``args[0]`` is the command."""
+
+    def __init__(self, command: Any) -> None:
+        super().__init__(command)
+        self.command = command
 
 
 class Stop(GraphBubbleUp):

@@ -101,6 +101,11 @@ class Task(Generic[P, R]):
         """Under which its calls are recorded."""
         return self._function.name
 
+    @property
+    def is_async(self) -> bool:
+        """Whether its function is a coroutine function."""
+        return self._function.is_async
+
     def clear_cache(self, cache: BaseCache) -> None:
         """Forget this task's results in ``cache``."""
         cache.clear(namespace_of(self._function))
@@ -128,6 +133,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
     transactional: bool = False,
+    identity: Callable[..., Any] | None = None,
 ) -> _TaskDecorator: ...
 
 
@@ -140,6 +146,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
     transactional: bool = False,
+    identity: Callable[..., Any] | None = None,
     **old: Any,
 ) -> Any:
     """Mark a function as a task: work whose calls are recorded.
@@ -152,6 +159,8 @@ def task(
         cache_policy: whether results are shared across runs; by default what the workflow says.
         timeout: seconds, a timedelta or a `TimeoutPolicy`, for async functions.
         transactional: whether it writes on a ``connection`` it is given, in the transaction that records its result.
+        identity: takes the arguments of a call and returns what the call is recognized by when it is replayed; by default the
+            arguments themselves. Give one where they are so large that hashing them at each call would cost too much.
 
     Returns:
         A `Task`: called inside a run it returns a future.
@@ -169,7 +178,7 @@ def task(
 
     def decorate(function: Callable[..., Any]) -> Task[..., Any]:
         policies = Policies(_policies(retry_policy), _cache(cache_policy), _timeout(timeout))
-        made = _declare(function, name, policies)
+        made = _declare(function, name, policies, identity=identity)
         return Task(as_transactional(made) if transactional else made)
 
     return decorate if func is None else decorate(func)
@@ -294,7 +303,14 @@ class entrypoint:
         return Workflow(function, self._settings)
 
 
-def _declare(func: Callable[..., Any], name: str | None, policies: Policies, *, is_workflow: bool = False) -> Function:
+def _declare(
+    func: Callable[..., Any],
+    name: str | None,
+    policies: Policies,
+    *,
+    is_workflow: bool = False,
+    identity: Callable[..., Any] | None = None,
+) -> Function:
     kind = "an entrypoint" if is_workflow else "a task"
     if isinstance(func, (Task, Workflow)):
         raise DeclarationError(f"{func!r} is marked already: mark the function itself, once")
@@ -310,7 +326,7 @@ def _declare(func: Callable[..., Any], name: str | None, policies: Policies, *, 
     name = _name(name) or name_of(func)
     if name == QUESTION:
         raise DeclarationError(f"{kind} cannot be named {QUESTION!r}: questions are recorded under that name")
-    return Function(func, name, is_async, policies, is_workflow)
+    return Function(func, name, is_async, policies, is_workflow, identity=identity)
 
 
 def _check_input(function: Function) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
 from .context import here
 from .errors import ConfigError, DeclarationError
@@ -33,8 +33,10 @@ __all__ = [
     "GraphOutput",
     "Interrupt",
     "MessagesStreamPart",
+    "Overwrite",
     "PregelTask",
     "RetryPolicy",
+    "Send",
     "StateSnapshot",
     "StreamMode",
     "StreamPart",
@@ -47,6 +49,14 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    N = TypeVarWithDefault("N", default=Any)
+else:
+    N = TypeVar("N")
 
 Durability = Literal["sync", "async", "exit"]
 """When results reach the disk: before the workflow sees them, while it goes on, or once at the end."""
@@ -81,23 +91,53 @@ class Interrupt(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """What is handed to ``invoke`` in place of an input.
+class Command(Generic[N]):
+    """What is handed to ``invoke`` in place of an input, or returned by a node of a graph.
 
     Args:
         resume: the answer to the one open question, or a dict from question ids to answers. None is an answer too.
         update: for graphs, an update of the state.
-        goto: for graphs, the node or nodes to go to.
-        graph: for graphs, which graph is meant.
+        goto: for graphs, where to go: the name of a node, a `Send`, or a list of these. As a return annotation
+            ``Command[Literal["a", "b"]]`` says which nodes these can be.
+        graph: for graphs, ``Command.PARENT`` where the graph around this one is meant.
 
     >>> Command(resume="yes").resume
     'yes'
     """
 
+    PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
+
     graph: str | None = None
     update: Any = None
     resume: Any = MISSING
     goto: Any = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """In a graph, run a node in the next step with an input of its own instead of the graph's state.
+
+    Args:
+        node: its name.
+        arg: its input.
+
+    >>> Send("summarize", {"text": "..."}).node
+    'summarize'
+    """
+
+    node: str
+    arg: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """In an update of a graph's state, a value that takes the place of a merged one instead of being merged.
+
+    >>> {"messages": Overwrite([])}
+    {'messages': Overwrite(value=[])}
+    """
+
+    value: Any
 
 
 @overload

@@ -57,6 +57,11 @@ class Workflow(Streaming[In, Out], Generic[In, Out]):
         return self._function.name
 
     @property
+    def is_async(self) -> bool:
+        """Whether its function is a coroutine function."""
+        return self._function.is_async
+
+    @property
     def checkpointer(self) -> BaseCheckpointer | None:
         """Where its runs are stored, if anywhere."""
         return self._settings.storage

@@ -26,6 +26,8 @@ MODULES = (
     "concurrency",
     "workflow",
     "state",
+    "constants",
+    "graph",
     "graph.message",
     "serde",
     "testing",
@@ -52,7 +54,7 @@ def test_names_of_the_package_are_marked() -> None:
 
 def test_every_exception_is_explained() -> None:
     rows = re.findall(r"^\| `(\w+)`", (REFERENCE / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
-    signals = {"GraphBubbleUp", "GraphInterrupt", "Stop"}
+    signals = {"GraphBubbleUp", "GraphInterrupt", "ParentCommand", "Stop"}
     assert set(rows) | signals | {"DurablyError"} == set(errors.__all__)
 
 

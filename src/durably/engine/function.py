@@ -174,6 +174,7 @@ class Function(msgspec.Struct, frozen=True):
         is_own: whether it is the program's own code, and no wrapper of the library's around something else.
         transactional: whether its body is given a connection, and its result recorded in the same transaction.
         given_parameters: those of another function that it stands in for.
+        identity: gives what its calls are recognized by on replay, from their arguments; None for the arguments themselves.
         parameters: of ``call``, unless they are given.
     """
 
@@ -186,6 +187,7 @@ class Function(msgspec.Struct, frozen=True):
     is_own: bool = True
     transactional: bool = False
     given_parameters: Parameters | None = None
+    identity: Callable[..., Any] | None = None
     parameters: Parameters = None  # type: ignore[assignment]  # made of ``call`` unless given
 
     def __post_init__(self) -> None:

@@ -81,7 +81,10 @@ class Recorder:
             return None
         if self._log is not None:
             arguments = call.function.parameters.bound(call.args, call.kwargs)
-            call.fingerprint = self.serde.fingerprint(arguments)
+            identity = call.function.identity
+            call.fingerprint = self.serde.fingerprint(
+                arguments if identity is None else (identity(*call.args, **call.kwargs),)
+            )
             call.summary = summary_of(arguments)
         call.key, entry = self._claim(call.key, call.fingerprint, call.summary)
         return entry

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from ..errors import (
+    GraphBubbleUp,
     GraphInterrupt,
     GraphRecursionError,
     InvalidAnswerError,
@@ -189,7 +190,7 @@ class Run:
             elif isinstance(error, Stop):
                 if parent is not None:
                     parent.stopped = True
-            elif parent is not None:
+            elif parent is not None and not isinstance(error, GraphBubbleUp):
                 self.failed.append(call)
 
     def _hold_back(self, parent: TaskFuture[Any], signal: BaseException) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, overload
-from uuid import uuid4
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -35,6 +35,9 @@ Message: TypeAlias = Any
 
 Messages: TypeAlias = "Message | Sequence[Message]"
 Format: TypeAlias = Literal["langchain-openai"]
+
+NAMESPACE = UUID("c2f3a1de-6d0b-5f6e-9b0a-52d1c3a4e7f1")
+"""Of the ids that messages are given."""
 
 OVERHEAD_TOKENS = 4
 OTHER_BLOCK_TOKENS = 300
@@ -123,7 +126,8 @@ def is_pair(value: tuple[Any, ...]) -> bool:
 def alike(left: list[Any], right: list[Any]) -> tuple[list[Message], list[Message]]:
     """Return both lists as LangChain messages if one of them holds any, as dicts otherwise."""
     if any(is_langchain(message) for message in (*left, *right)):
-        return [as_langchain(one) for one in left], [as_langchain(one) for one in right]
+        named = with_ids([as_langchain(one) for one in (*left, *right)])
+        return named[: len(left)], named[len(left) :]
     return [as_dict(one) for one in left], [as_dict(one) for one in right]
 
 
@@ -133,7 +137,7 @@ def is_langchain(message: Any) -> bool:
 
 
 def as_langchain(message: Any) -> Message:
-    """Return a message as LangChain's, with an id."""
+    """Return a message as LangChain's."""
     if isinstance(message, RemoveMessage):
         return message
     langchain = langchain_messages()
@@ -146,7 +150,33 @@ def as_langchain(message: Any) -> Message:
             [message] = langchain.convert_to_messages([message])
         except (ValueError, NotImplementedError) as error:
             raise InvalidUpdateError(f"{message!r} is not a message: {error}") from error
-    return message if message.id is not None else message.model_copy(update={"id": str(uuid4())})
+    return message
+
+
+def with_ids(messages: list[Message]) -> list[Message]:
+    """Return the messages, each with an id.
+
+    An id is made of the message and its place: a history put together a second time, on replay, is to be the same.
+    """
+    taken = {id_of(one) for one in messages}
+    if None not in taken:
+        return messages
+    named = list[Message]()
+    for place, message in enumerate(messages):
+        if id_of(message) is None:
+            name = made_id(message, place)
+            while name in taken:  # of a message that has moved up since
+                place += len(messages)
+                name = made_id(message, place)
+            taken.add(name)
+            message = message.model_copy(update={"id": name})
+        named.append(message)
+    return named
+
+
+def made_id(message: Message, place: int) -> str:
+    """Return an id for the message at a place of a history."""
+    return str(uuid5(NAMESPACE, f"{place}\0{role_of(message)}\0{message.content}"))
 
 
 def as_dict(message: Any) -> Message:

@@ -1,0 +1,168 @@
+"""A compiled graph: a workflow whose body takes one step after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
+
+from ..config import get_config
+from ..constants import START
+from ..errors import EmptyInputError, GraphRecursionError, InvalidUpdateError, ParentCommand
+from ..func import Task, entrypoint
+from ..types import Command
+from ..workflow import Workflow
+from .node import Node, Turn, in_node
+from .progress import Planned, Progress, Standing, Topology, Wrote, wrote
+from .schema import Schema, Values, update_from
+
+__all__ = ["CompiledStateGraph", "Plan"]
+
+StateT = TypeVar("StateT")
+
+RECURSION_LIMIT: Final = 10_000
+
+Calls = list[Any]
+"""What calling tasks has returned: futures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a graph is.
+
+    Args:
+        name: under which its runs are stored.
+        topology: what leads where.
+        nodes: by name; the start among them.
+        input: the shape of its input; likewise ``output``.
+        tasks: the nodes as tasks.
+        before: the nodes before which a run pauses; likewise ``after``.
+    """
+
+    name: str
+    topology: Topology
+    nodes: Mapping[str, Node]
+    input: Schema
+    output: Schema
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether any node is to be awaited."""
+        return any(node.is_async for node in self.nodes.values())
+
+    def begun(self, given: Any, previous: Values | None) -> Progress:
+        """Where a run begins: from an input, or from a moment of an earlier run."""
+        if isinstance(given, Standing):
+            return Progress(self.topology, given)
+        progress = Progress(self.topology, self.topology.initial(previous))
+        progress.enter(self.read(given))
+        return progress
+
+    def read(self, given: Any) -> Values:
+        """An input as an update of the state.
+
+        Raises:
+            EmptyInputError: it says nothing.
+            InvalidUpdateError: it is no update.
+        """
+        if given is None:
+            raise EmptyInputError(f"graph {self.name!r} was given None, and there is nothing to resume: give an input")
+        where = f"the input of graph {self.name!r}"
+        update = update_from(given, where)
+        self.input.check(update)
+        known = self.topology.state.known(update, where)
+        return {name: value for name, value in known.items() if name in self.input.keys}
+
+    def value(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What the graph returns at this state."""
+        shown = {name: value for name, value in values.items() if name in self.output.keys}
+        return values if len(shown) == len(values) else shown
+
+    def call(self, planned: Planned, values: Values) -> Any:
+        """Begin a node."""
+        return self.tasks[planned.node](Turn(values, planned.arg, planned.sent))
+
+    def steps(self, given: Any, previous: Values | None) -> Generator[Calls, list[Any], Any]:
+        """The loop: yields the calls of a step, gets their results, and at the end returns what the graph does."""
+        progress = self.begun(given, previous)
+        if progress.plan[:1] and progress.plan[0].node == START and START not in self.tasks:
+            progress.advance([Wrote(progress.plan[0].arg)])
+        limit = get_config().get("recursion_limit") or RECURSION_LIMIT
+        taken = 0
+        while progress.plan:
+            if taken == limit:
+                raise self._too_long(limit, progress)
+            results = yield [self.call(planned, progress.standing.values) for planned in progress.plan]
+            progress.advance(
+                [self._own(result, planned) for result, planned in zip(results, progress.plan, strict=True)]
+            )
+            taken += 1
+        values = progress.standing.values
+        return entrypoint.final(value=self.value(values), save=values)
+
+    def _own(self, result: Any, planned: Planned) -> Wrote:
+        """A node's result; a command for the graph around ends this one."""
+        if isinstance(result, Command):
+            if not in_node.get():
+                raise InvalidUpdateError(
+                    f"node {planned.node!r} returned a Command for the graph around {self.name!r}, and there is none"
+                )
+            raise ParentCommand(result)
+        done = wrote(result)
+        return replace(done, update=planned.arg) if planned.node == START else done
+
+    def _too_long(self, limit: int, progress: Progress) -> GraphRecursionError:
+        ahead = ", ".join(repr(planned.node) for planned in progress.plan)
+        return GraphRecursionError(
+            f"graph {self.name!r} took {limit} steps and has not ended; next would be {ahead}. If that is meant, raise the "
+            f'limit: config={{"recursion_limit": {2 * limit}}}'
+        )
+
+
+def body_of(plan: Plan, state: Any) -> Callable[..., Any]:
+    """The function of the workflow; its annotations name the classes that its state may hold."""
+
+    def blocking(given: Any, *, previous: Any = None) -> Any:
+        steps = plan.steps(given, previous)
+        try:
+            calls = next(steps)
+            while True:
+                calls = steps.send([call.result() for call in calls])
+        except StopIteration as stop:
+            return stop.value
+
+    async def awaiting(given: Any, *, previous: Any = None) -> Any:
+        steps = plan.steps(given, previous)
+        try:
+            calls = next(steps)
+            while True:
+                calls = steps.send(await _all(calls))
+        except StopIteration as stop:
+            return stop.value
+
+    body: Any = awaiting if plan.is_async else blocking
+    body.__module__ = state.__module__
+    body.__qualname__ = f"{state.__qualname__}.{plan.name}"
+    keys = {f"key {name}": key.annotation for name, key in plan.topology.state.keys.items()}
+    body.__annotations__ = {"given": plan.input.shape, "return": plan.output.shape, "previous": state, **keys}
+    return body  # type: ignore[no-any-return]
+
+
+async def _all(calls: Calls) -> list[Any]:
+    return [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
+
+
+class CompiledStateGraph(Workflow[Any, dict[str, Any]], Generic[StateT]):
+    """A graph that can be run: a `Workflow`. Made by `StateGraph.compile`, not by hand."""
+
+    def __init__(self, plan: Plan, made: Workflow[Any, Any], builder: Any) -> None:
+        super().__init__(made._function, made._settings)
+        self._plan = plan
+        self.builder = builder
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}>"
