@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("cache",),
     ("engine",),
-    ("schema", "drawing"),
+    ("schema", "drawing", "arguments"),
     ("invocation",),
     ("state",),
     ("streaming",),

@@ -22,7 +22,7 @@ from .engine.scope import Scope
 from .engine.steps import adrive
 from .errors import ConfigError, GraphBubbleUp
 
-__all__ = ["as_completed", "branch", "in_context", "patched", "timeout", "wait"]
+__all__ = ["as_completed", "branch", "in_context", "patched", "pause", "timeout", "wait"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -328,3 +328,34 @@ def patched(name: str) -> bool:
     """
     scope = _scope("patched()")
     return scope.body.run.is_patched(scope, name)
+
+
+def pause(name: str = "") -> None:
+    """Stop the run here, without a question: ``invoke(None, config)`` goes on, and passes.
+
+    Args:
+        name: names the place. A place that the body comes to several times is numbered by how often it did.
+
+    Raises:
+        GraphInterrupt: to stop the body, a `BaseException`: let it pass.
+        ConfigError: the run is not stored, so nobody could go on with it.
+
+    >>> from durably import InMemorySaver, entrypoint, task
+    >>> @task
+    ... def draft(topic: str) -> str:
+    ...     return f"on {topic}"
+    >>> @entrypoint(checkpointer=InMemorySaver())
+    ... def write(topic: str) -> str:
+    ...     text = draft(topic).result()
+    ...     pause("drafted")
+    ...     return text.upper()
+    >>> write.invoke("rivers", thread_id="1")
+    {'__interrupt__': []}
+    >>> write.invoke(None, thread_id="1")
+    'ON RIVERS'
+    """
+    scope = _scope("pause()")
+    run = scope.body.run
+    if not run.recorder.stores:
+        raise ConfigError("pause() needs a checkpointer: a run that is not stored cannot be gone on with")
+    run.pause(scope, name)

@@ -16,10 +16,23 @@ from __future__ import annotations
 
 import typing
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
+from msgspec.structs import replace
+
+from .arguments import (
+    Retry,
+    Timeout,
+    cache_backend,
+    cache_policy_of,
+    checked_name,
+    checkpointer_of,
+    chosen,
+    retry_policies,
+    timeout_policy,
+    worker_count,
+)
 from .cache.base import BaseCache
 from .checkpoint.base import BaseCheckpointer
 from .context import current, here
@@ -30,7 +43,7 @@ from .engine.steps import Do
 from .errors import AnnotationError, DeclarationError
 from .invocation import Settings
 from .serde import learn
-from .types import CachePolicy, RetryPolicy, TimeoutPolicy
+from .types import CachePolicy, Display
 from .workflow import Workflow
 
 if TYPE_CHECKING:
@@ -47,10 +60,6 @@ In = TypeVar("In")
 Q = ParamSpec("Q")
 
 OnBusy = Literal["reject", "enqueue", "join", "interrupt", "rollback"]
-
-Timeout = float | timedelta | TimeoutPolicy | None
-Retry = RetryPolicy | Sequence[RetryPolicy] | None
-"""One policy, or several of which the first that matches an error decides."""
 
 
 class Task(Generic[P, R]):
@@ -134,6 +143,7 @@ def task(
     timeout: Timeout = None,
     transactional: bool = False,
     identity: Callable[..., Any] | None = None,
+    display: Display | None = None,
 ) -> _TaskDecorator: ...
 
 
@@ -147,6 +157,7 @@ def task(
     timeout: Timeout = None,
     transactional: bool = False,
     identity: Callable[..., Any] | None = None,
+    display: Display | None = None,
     **old: Any,
 ) -> Any:
     """Mark a function as a task: work whose calls are recorded.
@@ -161,6 +172,7 @@ def task(
         transactional: whether it writes on a ``connection`` it is given, in the transaction that records its result.
         identity: takes the arguments of a call and returns what the call is recognized by when it is replayed; by default the
             arguments themselves. Give one where they are so large that hashing them at each call would cost too much.
+        display: how its calls look to those who stream the run.
 
     Returns:
         A `Task`: called inside a run it returns a future.
@@ -168,6 +180,7 @@ def task(
     Raises:
         DeclarationError: the function or a policy cannot be used.
 
+    >>> from durably import RetryPolicy
     >>> @task(name="add", retry_policy=RetryPolicy(max_attempts=2))
     ... def add_numbers(a: int, b: int = 1) -> int:
     ...     return a + b
@@ -177,8 +190,8 @@ def task(
     retry_policy = _old_spelling(old, "retry", "retry_policy", retry_policy, "task")
 
     def decorate(function: Callable[..., Any]) -> Task[..., Any]:
-        policies = Policies(_policies(retry_policy), _cache(cache_policy), _timeout(timeout))
-        made = _declare(function, name, policies, identity=identity)
+        policies = Policies(retry_policies(retry_policy), cache_policy_of(cache_policy), timeout_policy(timeout))
+        made = replace(_declare(function, name, policies), identity=identity, display=display or Display())
         return Task(as_transactional(made) if transactional else made)
 
     return decorate if func is None else decorate(func)
@@ -270,18 +283,18 @@ class entrypoint:
     ) -> None:
         context_schema = _old_spelling(old, "config_schema", "context_schema", context_schema, "entrypoint")
         retry_policy = _old_spelling(old, "retry", "retry_policy", retry_policy, "entrypoint")
-        retry = _policies(retry_policy)
+        retry = retry_policies(retry_policy)
         self._name = name
-        self._policies = Policies(retry, None, _timeout(timeout))
+        self._policies = Policies(retry, None, timeout_policy(timeout))
         self._settings = Settings(
-            checkpointer=_checkpointer(checkpointer),
+            checkpointer=checkpointer_of(checkpointer),
             store=store,
-            cache=_cache_backend(cache),
+            cache=cache_backend(cache),
             context_schema=context_schema,
-            defaults=Policies(retry, _cache(cache_policy)),
-            strict=_choice("replay", replay, ("warn", "strict")) == "strict",
-            on_busy=_choice("on_busy", on_busy, typing.get_args(OnBusy)),
-            max_workers=_workers(max_workers),
+            defaults=Policies(retry, cache_policy_of(cache_policy)),
+            strict=chosen("replay", replay, ("warn", "strict")) == "strict",
+            on_busy=chosen("on_busy", on_busy, typing.get_args(OnBusy)),
+            max_workers=worker_count(max_workers),
         )
 
     @overload
@@ -303,14 +316,7 @@ class entrypoint:
         return Workflow(function, self._settings)
 
 
-def _declare(
-    func: Callable[..., Any],
-    name: str | None,
-    policies: Policies,
-    *,
-    is_workflow: bool = False,
-    identity: Callable[..., Any] | None = None,
-) -> Function:
+def _declare(func: Callable[..., Any], name: str | None, policies: Policies, *, is_workflow: bool = False) -> Function:
     kind = "an entrypoint" if is_workflow else "a task"
     if isinstance(func, (Task, Workflow)):
         raise DeclarationError(f"{func!r} is marked already: mark the function itself, once")
@@ -323,10 +329,10 @@ def _declare(
             "make it `async def`, or bound the waiting inside it"
         )
     learn(func)
-    name = _name(name) or name_of(func)
+    name = checked_name(name) or name_of(func)
     if name == QUESTION:
         raise DeclarationError(f"{kind} cannot be named {QUESTION!r}: questions are recorded under that name")
-    return Function(func, name, is_async, policies, is_workflow, identity=identity)
+    return Function(func, name, is_async, policies, is_workflow)
 
 
 def _check_input(function: Function) -> None:
@@ -347,63 +353,6 @@ def _check_input(function: Function) -> None:
             f"{what} needs {len(required)} arguments ({', '.join(required)}), and an entrypoint is given one input: "
             "take one dict, dataclass or pydantic model with these as its fields"
         )
-
-
-def _name(name: str | None) -> str | None:
-    if name is not None and (not isinstance(name, str) or not name):
-        raise DeclarationError(f"name={name!r}: give a string that is not empty")
-    return name
-
-
-def _policies(retry: Retry) -> tuple[RetryPolicy, ...]:
-    policies: tuple[Any, ...] = () if retry is None else tuple(retry) if isinstance(retry, (list, tuple)) else (retry,)
-    for policy in policies:
-        if not isinstance(policy, RetryPolicy):
-            raise DeclarationError(f"retry_policy={policy!r}: give a RetryPolicy, or a list of them")
-    return policies
-
-
-def _cache(policy: CachePolicy | None) -> CachePolicy | None:
-    if policy is not None and not isinstance(policy, CachePolicy):
-        raise DeclarationError(f"cache_policy={policy!r}: give a CachePolicy")
-    return policy
-
-
-def _timeout(timeout: Timeout) -> TimeoutPolicy | None:
-    if timeout is None or isinstance(timeout, TimeoutPolicy):
-        return timeout
-    return TimeoutPolicy(run_timeout=timeout)
-
-
-def _workers(count: int | None) -> int | None:
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise DeclarationError(f"max_workers={count!r}: give a whole number, at least 1, or None")
-    return count
-
-
-def _choice(what: str, value: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise DeclarationError(f"{what}={value!r}: give one of {', '.join(map(repr, choices))}")
-    return value
-
-
-def _checkpointer(checkpointer: Any) -> BaseCheckpointer | bool | None:
-    if checkpointer is None or isinstance(checkpointer, (bool, BaseCheckpointer)):
-        return checkpointer
-    hint = (
-        ". It is what from_conn_string() returned, which is a context manager: use `with ... as checkpointer:`"
-        if hasattr(checkpointer, "__enter__")
-        else ""
-    )
-    raise DeclarationError(
-        f"checkpointer={checkpointer!r} is no checkpointer: give InMemorySaver(), SqliteSaver(path), or None{hint}"
-    )
-
-
-def _cache_backend(cache: Any) -> BaseCache | None:
-    if cache is not None and not isinstance(cache, BaseCache):
-        raise DeclarationError(f"cache={cache!r} is no cache: give InMemoryCache(), SqliteCache(path), or None")
-    return cache
 
 
 def _old_spelling(old: dict[str, Any], old_name: str, new_name: str, value: Any, where: str) -> Any:

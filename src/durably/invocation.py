@@ -238,8 +238,8 @@ def output(result: Any, version: str) -> Any:
     """What `Workflow.invoke` returns for the end of an attempt."""
     check_version(version)
     if version == "v2":
-        return GraphOutput(None, result.questions) if isinstance(result, Asked) else GraphOutput(result)
-    return {"__interrupt__": list(result.questions)} if isinstance(result, Asked) else result
+        return GraphOutput(result.value or None, result.questions) if isinstance(result, Asked) else GraphOutput(result)
+    return result.as_value(list(result.questions)) if isinstance(result, Asked) else result
 
 
 def nested_output(value: Any, version: str) -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "Command",
     "CustomStreamPart",
     "DebugStreamPart",
+    "Display",
     "Durability",
     "GraphOutput",
     "Interrupt",
@@ -253,6 +254,24 @@ class CachePolicy:
             raise DeclarationError(f"CachePolicy(ttl={self.ttl!r}): give a positive number of seconds, or None")
         if self.key_func is not None and not callable(self.key_func):
             raise DeclarationError(f"CachePolicy(key_func={self.key_func!r}): give a function of the task's arguments")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Display:
+    """How the calls of a task look to those who stream a run, where that is not what they are given and return.
+
+    Args:
+        input: takes the arguments; what the mode ``tasks`` shows as the input.
+        update: takes the result; what the modes ``updates`` and ``tasks`` show of it.
+        hidden: whether calls are not shown at all.
+
+    >>> Display(update=lambda result: result["text"]).hidden
+    False
+    """
+
+    input: Callable[..., Any] | None = None
+    update: Callable[[Any], Any] | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+from copy import copy
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from msgspec.structs import replace
 
@@ -66,7 +67,7 @@ class Workflow(Streaming[In, Out], Generic[In, Out]):
         """Where its runs are stored, if anywhere."""
         return self._settings.storage
 
-    def with_config(self, config: Config | None = None, **entries: Any) -> Workflow[In, Out]:
+    def with_config(self, config: Config | None = None, **entries: Any) -> Self:
         """The same workflow with a config under that of each invocation.
 
         Args:
@@ -81,7 +82,25 @@ class Workflow(Streaming[In, Out], Generic[In, Out]):
         ['nightly', 'eu']
         """
         merged = merge_configs(self._settings.config, config, entries)
-        return Workflow(self._function, replace(self._settings, config=merged))
+        return self._changed(self._function, replace(self._settings, config=merged))
+
+    def with_name(self, name: str) -> Self:
+        """The same workflow under another name: that under which its runs and its calls are recorded.
+
+        >>> from durably.func import entrypoint
+        >>> @entrypoint()
+        ... def double(x: int) -> int:
+        ...     return 2 * x
+        >>> double.with_name("twice")
+        <Workflow 'twice'>
+        """
+        return self._changed(replace(self._function, name=name), self._settings)
+
+    def _changed(self, function: Function, settings: Settings) -> Self:
+        """This workflow with another function or other settings."""
+        changed = copy(self)
+        changed._function, changed._settings, changed.__name__ = function, settings, function.name
+        return changed
 
     # Running.
 

@@ -22,14 +22,14 @@ __all__ = ["ended", "failed", "found", "returned", "snapshot", "started"]
 def started(call: TaskFuture[Any]) -> None:
     """A call began, or is about to get its recorded outcome."""
     env = _where(call)
-    if not call.function.is_passive and env.hears("tasks"):
+    if not _is_hidden(call) and env.hears("tasks"):
         is_workflow = call.function.is_workflow
         env.emit(
             "tasks",
             {
                 "id": call.id,
                 "name": call.function.name,
-                "input": call.args[0] if is_workflow else (call.args, call.kwargs),
+                "input": _input(call),
                 "triggers": ("__start__",) if is_workflow else ("__pregel_push",),
             },
         )
@@ -37,31 +37,38 @@ def started(call: TaskFuture[Any]) -> None:
 
 def returned(call: TaskFuture[Any], value: Any) -> None:
     """A call made in a body has returned."""
-    if call.function.is_passive:
+    call.say()
+    if _is_hidden(call):
         return
-    env = _where(call)
-    update = {call.function.name: value}
+    env, show = _where(call), call.function.display.update
+    shown = value if show is None else show(value)
+    update = {call.function.name: shown}
     if call.cached:
         update["__metadata__"] = {"cached": True}
     env.emit("updates", update)
-    _result(call, result={_result_key(call): value})
+    _result(call, result={_result_key(call): shown})
     if call.function.is_workflow and not call.says_values:
         call.env.emit("values", value)
 
 
 def failed(call: TaskFuture[Any], error: BaseException) -> None:
     """A call has raised, after its retries."""
-    if not call.function.is_passive:
+    if not _is_hidden(call):
         _result(call, error=error)
 
 
 def ended(root: TaskFuture[Any], value: Any) -> None:
     """A run's own workflow has returned a value, or `Asked`. One that says its values itself has said this one."""
     env = root.env
+    root.say()
     if isinstance(value, Asked):
         env.emit("updates", value)
-        env.emit("values", value)
-        _result(root, interrupts=[asdict(question) for question in value.questions])
+        if value.questions:
+            env.emit("values", value)
+        if not _is_hidden(root):
+            _result(root, interrupts=[asdict(question) for question in value.questions])
+        return
+    if _is_hidden(root):
         return
     if not root.says_values:
         env.emit("updates", {root.function.name: value})
@@ -98,6 +105,16 @@ def _task(task: PregelTask) -> dict[str, Any]:
     else:
         payload["interrupts"] = tuple(asdict(question) for question in task.interrupts)
     return {**payload, "state": task.state}
+
+
+def _is_hidden(call: TaskFuture[Any]) -> bool:
+    return call.function.is_passive or call.function.display.hidden
+
+
+def _input(call: TaskFuture[Any]) -> Any:
+    if call.function.display.input is not None:
+        return call.function.display.input(*call.args, **call.kwargs)
+    return call.args[0] if call.function.is_workflow else (call.args, call.kwargs)
 
 
 def _where(call: TaskFuture[Any]) -> Env:

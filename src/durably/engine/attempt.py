@@ -138,7 +138,7 @@ def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
     if isinstance(error, CANCELLED) and invocation.leash.reason is not None:
         raise invocation.leash.reason
     if isinstance(error, GraphInterrupt):
-        return Asked(tuple(run.questions.values()))
+        return Asked(tuple(run.questions.values()), root.said)
     if isinstance(error, Stop):
         raise error.reason
     if error is not None:
@@ -241,7 +241,7 @@ def _held(
         previous = MISSING if admitted.saved is None else admitted.saved.value()
         holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
         env = replace(invocation.env, config=options.config, previous=previous, holding=holding)
-        if invocation.kind != "input" and env.hears("values"):
+        if invocation.kind != "input" and not invocation.function.says_values and env.hears("values"):
             env.emit("values", _value_before(admitted, checkpointer))
         yield from _checkpoint(admitted, env, checkpointer)
         root = run.root(invocation.function, _input(invocation, admitted, checkpointer), env)

@@ -76,10 +76,12 @@ class TaskFuture(SharedFuture[R]):
         "recorded",
         "retry_policies",
         "run",
+        "said",
         "says_values",
         "seen",
         "stopped",
         "summary",
+        "unsaid",
     )
 
     def __init__(
@@ -122,6 +124,8 @@ class TaskFuture(SharedFuture[R]):
         self.made_new_calls = False
         self.counted = False  # whether it counts against the run's limits just now
         self.says_values = False  # the body writes chunks of the mode values itself, the last one included
+        self.said: Any = MISSING  # the last of them
+        self.unsaid = False  # it is held back: the body is still at what an earlier attempt did
         self.seen = False  # whether somebody was handed the outcome
         self.beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
         self.asyncio_task: asyncio.Task[Any] | None = None  # what drives the body on a loop
@@ -308,9 +312,18 @@ class TaskFuture(SharedFuture[R]):
     def write(self, chunk: Any, mode: str = "custom") -> None:
         """Hand what the body says to whoever streams the run; from any thread."""
         self.alive()
-        if mode == "values":
-            self.says_values = True
-        self.env.emit(mode, chunk)
+        if mode != "values":
+            self.env.emit(mode, chunk)
+            return
+        self.says_values, self.said, self.unsaid = True, chunk, True
+        if not self.run.recorder.replays:
+            self.say()
+
+    def say(self) -> None:
+        """Hand over the value that was held back, if there is one."""
+        if self.unsaid:
+            self.unsaid = False
+            self.env.emit("values", self.said)
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""

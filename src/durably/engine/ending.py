@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.saved import resolved
 from ..errors import DurablyError, NodeCancelledError, Superseded
-from ..types import Interrupt
+from ..types import MISSING, Interrupt
 from .commit import Committer
 from .identity import call_id, record_place
 from .journal import Record, decode_records, questions
@@ -26,9 +27,21 @@ __all__ = ["Asked", "open_questions", "result_of"]
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """An attempt that ended with questions instead of a value."""
+    """An attempt that ended with questions instead of a value, or with a pause.
+
+    Args:
+        questions: those that are open.
+        value: the last that the workflow said its value is, `MISSING` where it said none.
+    """
 
     questions: tuple[Interrupt[Any], ...]
+    value: Any = MISSING
+
+    def as_value(self, questions: Sequence[Interrupt[Any]]) -> Any:
+        """What takes the place of the value: the value so far, if it is a dict, with the questions."""
+        if not isinstance(self.value, dict):
+            return {"__interrupt__": questions}
+        return {**self.value, "__interrupt__": questions} if questions else self.value
 
 
 def open_questions(run: RunRow, records: list[Record], serde: Serializer) -> tuple[Interrupt[Any], ...]:

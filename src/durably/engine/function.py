@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import DeclarationError, GeneratorFunctionError
-from ..types import CachePolicy, RetryPolicy, TimeoutPolicy
+from ..types import CachePolicy, Display, RetryPolicy, TimeoutPolicy
 
 __all__ = [
     "Final",
@@ -175,6 +175,8 @@ class Function(msgspec.Struct, frozen=True):
         transactional: whether its body is given a connection, and its result recorded in the same transaction.
         given_parameters: those of another function that it stands in for.
         identity: gives what its calls are recognized by on replay, from their arguments; None for the arguments themselves.
+        display: how its calls look in streams.
+        says_values: whether its body says all its values itself.
         parameters: of ``call``, unless they are given.
     """
 
@@ -188,6 +190,8 @@ class Function(msgspec.Struct, frozen=True):
     transactional: bool = False
     given_parameters: Parameters | None = None
     identity: Callable[..., Any] | None = None
+    display: Display = Display()
+    says_values: bool = False
     parameters: Parameters = None  # type: ignore[assignment]  # made of ``call`` unless given
 
     def __post_init__(self) -> None:

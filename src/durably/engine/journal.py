@@ -114,6 +114,11 @@ class Journal:
     def __bool__(self) -> bool:
         return bool(self._unclaimed or self._places)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is any unclaimed record."""
+        return bool(self._unclaimed)
+
     def has(self, key: Key) -> bool:
         """Whether there is an unclaimed record at a key."""
         return key in self._unclaimed

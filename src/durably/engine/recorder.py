@@ -60,6 +60,11 @@ class Recorder:
         return self._log
 
     @property
+    def replays(self) -> bool:
+        """Whether there are calls of earlier attempts that this one has not come to yet."""
+        return self._journal.has_more
+
+    @property
     def checkpointer(self) -> BaseCheckpointer | None:
         """Where the run is stored, if anywhere."""
         return None if self._log is None else self._log.checkpointer

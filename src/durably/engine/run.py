@@ -50,6 +50,10 @@ QUESTION: Final = "interrupt"
 """The name under which questions are recorded; no task may have it."""
 
 
+PAUSE: Final = "pause:"
+"""In front of the name of a pause, the name under which it is recorded; no Python name contains it."""
+
+
 class Run:
     """One attempt of a run under way.
 
@@ -133,6 +137,7 @@ class Run:
             return
         parent = scope.body
         parent.made_new_calls = True
+        parent.say()
         parent.alive()
         self.scheduler.add(call, parent)
 
@@ -249,6 +254,14 @@ class Run:
         elif scope.cutoff is not None:
             scope.cutoff.take(mark.key)
         return mark
+
+    def pause(self, scope: Scope, name: str) -> None:
+        """Stop here, once: the next attempt passes."""
+        mark = self.mark(scope, f"{PAUSE}{name}")
+        if not mark.decided:
+            mark.decide(True)
+            scope.body.asked = True
+            raise GraphInterrupt
 
     def fail(self, mark: Mark, error: BaseException) -> None:
         """Decide it by a failure, which is tried again when it ends the attempt."""

@@ -121,7 +121,7 @@ class Channel:
         if self._version == "v2":
             return _part(mode, namespace, chunk)
         if isinstance(chunk, Asked):
-            chunk = {"__interrupt__": chunk.questions}
+            chunk = chunk.as_value(chunk.questions) if mode == "values" else {"__interrupt__": chunk.questions}
         if self._nested:
             return (namespace, mode, chunk) if self._tagged else (namespace, chunk)
         return (mode, chunk) if self._tagged else chunk
@@ -197,7 +197,7 @@ def _part(mode: str, namespace: tuple[str, ...], chunk: Any) -> dict[str, Any]:
     """A chunk of version 2."""
     if mode == "values":
         asked = isinstance(chunk, Asked)
-        value, questions = (None, chunk.questions) if asked else (chunk, ())
+        value, questions = (chunk.value or None, chunk.questions) if asked else (chunk, ())
         return {"type": mode, "ns": namespace, "data": value, "interrupts": questions}
     if isinstance(chunk, Asked):
         chunk = {"__interrupt__": chunk.questions}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from ..config import get_config
+from msgspec.structs import replace
+
+from ..concurrency import pause
+from ..config import get_config, get_stream_writer
 from ..constants import START
 from ..errors import EmptyInputError, GraphRecursionError, InvalidUpdateError, ParentCommand
 from ..func import Task, entrypoint
-from ..types import Command
+from ..types import Command, Display
 from ..workflow import Workflow
 from .node import Node, Turn, in_node
 from .progress import Planned, Progress, Standing, Topology, Wrote, wrote
@@ -92,17 +96,28 @@ class Plan:
         if progress.plan[:1] and progress.plan[0].node == START and START not in self.tasks:
             progress.advance([Wrote(progress.plan[0].arg)])
         limit = get_config().get("recursion_limit") or RECURSION_LIMIT
+        say = get_stream_writer("values")
+        say(self.value(progress.standing.values))
         taken = 0
         while progress.plan:
             if taken == limit:
                 raise self._too_long(limit, progress)
+            if taken or not isinstance(given, Standing):
+                self._pause("before", self.before, (planned.node for planned in progress.plan), progress)
             results = yield [self.call(planned, progress.standing.values) for planned in progress.plan]
             progress.advance(
                 [self._own(result, planned) for result, planned in zip(results, progress.plan, strict=True)]
             )
             taken += 1
+            say(self.value(progress.standing.values))
+            if progress.plan:
+                self._pause("after", self.after, progress.standing.last, progress)
         values = progress.standing.values
         return entrypoint.final(value=self.value(values), save=values)
+
+    def _pause(self, when: str, where: frozenset[str], nodes: Iterable[str], progress: Progress) -> None:
+        if where and not where.isdisjoint(nodes):
+            pause(f"{when} step {progress.standing.step + 1}")
 
     def _own(self, result: Any, planned: Planned) -> Wrote:
         """A node's result; a command for the graph around ends this one."""
@@ -113,7 +128,7 @@ class Plan:
                 )
             raise ParentCommand(result)
         done = wrote(result)
-        return replace(done, update=planned.arg) if planned.node == START else done
+        return dataclasses.replace(done, update=planned.arg) if planned.node == START else done
 
     def _too_long(self, limit: int, progress: Progress) -> GraphRecursionError:
         ahead = ", ".join(repr(planned.node) for planned in progress.plan)
@@ -160,7 +175,8 @@ class CompiledStateGraph(Workflow[Any, dict[str, Any]], Generic[StateT]):
     """A graph that can be run: a `Workflow`. Made by `StateGraph.compile`, not by hand."""
 
     def __init__(self, plan: Plan, made: Workflow[Any, Any], builder: Any) -> None:
-        super().__init__(made._function, made._settings)
+        function = replace(made._function, says_values=True, display=Display(hidden=True))
+        super().__init__(function, made._settings)
         self._plan = plan
         self.builder = builder
 

@@ -11,13 +11,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ..arguments import Retry, Timeout
 from ..config import get_config
 from ..errors import DeclarationError, InvalidUpdateError, ParentCommand
-from ..func import Retry, Task, Timeout, task
+from ..func import Task, task
 from ..serde import TypedSerializer, learn
-from ..types import CachePolicy, Command, Send
+from ..types import CachePolicy, Command, Display, Send
 from ..workflow import Workflow
-from .progress import Target, Topology, Wrote, targets_of
+from .progress import Target, Topology, Wrote, shown, targets_of
 from .schema import Schema, Values
 
 __all__ = ["Branch", "Callee", "Node", "Policies", "Turn"]
@@ -235,6 +236,10 @@ class Node:
         """Whether any of them is to be awaited."""
         return any(callee.is_async for callee in self.callees)
 
+    def given(self, turn: Turn) -> Any:
+        """What its function is called with."""
+        return turn.arg if turn.sent else self.schema.view(turn.values)
+
     def work(self, topology: Topology, turn: Turn) -> Work:
         """Run it: yields the calls to make, and returns what is recorded.
 
@@ -245,7 +250,7 @@ class Node:
         if self.callee is not None:
             in_node.set(True)
             try:
-                result = yield self.callee, turn.arg if turn.sent else self.schema.view(turn.values)
+                result = yield self.callee, self.given(turn)
                 outward = _outward(result)
             except ParentCommand as signal:  # of a graph that ran inside this node
                 result, outward = replace(signal.command, graph=None), None
@@ -279,6 +284,7 @@ class Node:
             cache_policy=self._cached_by_input(),
             timeout=self.policies.timeout,
             identity=Turn.identity,
+            display=Display(input=self.given, update=shown, hidden=self.callee is None),
         )(function)
 
     def _dress(self, function: Any) -> None:
@@ -302,7 +308,7 @@ class Node:
             return policy
 
         def key(turn: Turn) -> str | bytes:
-            given = turn.arg if turn.sent else self.schema.view(turn.values)
+            given = self.given(turn)
             return PLAIN.cache_key((given,)) if policy.key_func is None else policy.key_func(given)
 
         return replace(policy, key_func=key)

@@ -46,6 +46,11 @@ def wrote(result: Any) -> Wrote:
     return result if isinstance(result, Wrote) else Wrote(result)
 
 
+def shown(result: Any) -> Any:
+    """The part of a recorded result that is an update."""
+    return result.update if isinstance(result, (Wrote, Command)) else result
+
+
 @register
 @dataclass(frozen=True, slots=True)
 class Planned:

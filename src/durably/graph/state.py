@@ -8,9 +8,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
+from ..arguments import Retry, Timeout
 from ..constants import END, START
 from ..errors import DeclarationError
-from ..func import Retry, Timeout, entrypoint
+from ..func import entrypoint
 from ..types import CachePolicy, Command
 from ..workflow import Workflow
 from .checks import check
@@ -111,6 +112,8 @@ class StateGraph(Generic[StateT]):
         if action is None:
             raise DeclarationError(f"node {name!r} has no function: add_node({name!r}, function)")
         self._check_name(name)
+        if isinstance(action, Workflow):
+            action = action.with_name(name)
         callee = Callee(action, f"node {name!r}")
         shape = input_schema or _first_annotation(callee)
         self.nodes[name] = Node(
