@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,13 @@ class Server:
         """Somewhere empty in its database."""
         return Place(self.conninfo, f"test_{os.getpid()}_{next(_numbers)}")
 
+    def database(self) -> str:
+        """How to connect to an empty database of its own; a schema is cheaper."""
+        name = self.place().schema
+        psql = ["psql", "-qX", "-c", f"create database {name}", self.conninfo]
+        self._ask("run " + shlex.join(psql))
+        return f"postgresql://{USER}@/{name}?host={self.folder}"
+
     def start(self) -> None:
         """Start it, and wait until it lets clients in; what it had committed is there."""
         self._ask("start")
@@ -145,6 +153,15 @@ class Keeper:
         self.settings = [f"--{setting}" for setting in [f"unix_socket_directories={folder}", *settings]]
         self.server: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions")
+
+    def obey(self, command: str) -> str:
+        """Do what the pipe says; returns the answer."""
+        verb, _, rest = command.partition(" ")
+        if verb == "run":
+            program, *arguments = shlex.split(rest)
+            subprocess.run([self.programs / program, *arguments], check=True, cwd="/", stdout=subprocess.DEVNULL)
+            return "done"
+        return self.start() if verb == "start" else self.stop(SIGNALS[verb])
 
     def start(self) -> str:
         """Start the server; it answers queries when this returns."""
@@ -210,7 +227,7 @@ def keep(settings: list[str]) -> None:
         try:
             for line in sys.stdin:
                 command = line.strip()
-                say(keeper.start() if command == "start" else keeper.stop(SIGNALS[command]))
+                say(keeper.obey(command))
         finally:
             keeper.stop(signal.SIGQUIT)
 

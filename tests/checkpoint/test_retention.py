@@ -18,16 +18,16 @@ from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ConfigError, EmptyInputError
 from durably.serde import EncryptedSerializer, TypedSerializer
+from savers import BACKENDS, open_saver, place_of
 
 Make = Callable[[], BaseCheckpointer]
 
 
-@pytest.fixture(params=["memory", "sqlite", "memory-encrypted", "sqlite-encrypted"])
+@pytest.fixture(params=[*BACKENDS, "memory-encrypted", "sqlite-encrypted"])
 def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointer]:
     kind, _, encrypted = request.param.partition("-")
     serde = EncryptedSerializer(keys=secrets.token_bytes(32)) if encrypted else TypedSerializer()
-    made = InMemorySaver(serde=serde) if kind == "memory" else SqliteSaver(tmp_path / "runs.sqlite", serde=serde)
-    with made:
+    with open_saver(place_of(kind, request, tmp_path), serde=serde) as made:
         yield made
 
 

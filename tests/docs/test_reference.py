@@ -32,7 +32,16 @@ MODULES = (
     "serde",
     "testing",
 )
-BACKENDS = ("checkpoint.memory", "checkpoint.sqlite", "checkpoint.sqlite.aio", "store", "store.memory", "store.sqlite")
+BACKENDS = (
+    "checkpoint.memory",
+    "checkpoint.sqlite",
+    "checkpoint.sqlite.aio",
+    "checkpoint.postgres",
+    "checkpoint.postgres.aio",
+    "store",
+    "store.memory",
+    "store.sqlite",
+)
 CACHES = ("store.sqlite.aio", "cache", "cache.memory", "cache.sqlite", "cache.redis")
 
 

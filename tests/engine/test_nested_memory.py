@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from durably import Command, InMemorySaver, entrypoint, interrupt
+from durably import Command, entrypoint, interrupt
 from durably.checkpoint.base import BaseCheckpointer
-from durably.checkpoint.sqlite import SqliteSaver
 from durably.serde import EncryptedSerializer
+from savers import BACKENDS, open_saver, place_of
 
 
-@pytest.fixture(params=["memory", "sqlite", "encrypted"])
-def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointer]:
-    if request.param == "memory":
-        yield InMemorySaver()
-        return
+@pytest.fixture(params=[*BACKENDS, "encrypted"])
+def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointer]:
     serde = EncryptedSerializer(keys=bytes(32)) if request.param == "encrypted" else None
-    with SqliteSaver(":memory:", serde=serde) as made:
+    with open_saver(place_of(request.param, request, tmp_path), serde=serde) as made:
         yield made
 
 

@@ -12,16 +12,15 @@ from worker import Shop
 
 from durably import Workflow
 from durably.checkpoint.base import BaseCheckpointer
-from durably.checkpoint.memory import InMemorySaver
-from durably.checkpoint.sqlite import SqliteSaver
+from savers import BACKENDS, SHARED, open_saver, place_of
 
 Do = Callable[..., Any]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=BACKENDS)
 def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointer]:
     """Empty storage."""
-    with InMemorySaver() if request.param == "memory" else SqliteSaver(tmp_path / "runs.db") as checkpointer:
+    with open_saver(place_of(request.param, request, tmp_path)) as checkpointer:
         yield checkpointer
 
 
@@ -44,9 +43,9 @@ def do_awaiting(workflow: Workflow[Any, Any], name: str, *args: Any, **kwargs: A
     return asyncio.run(call())
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+@pytest.fixture(params=SHARED)
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """A database and a ledger that several processes share."""
-    shop = Shop(tmp_path)
+    shop = Shop(tmp_path, place_of(request.param, request, tmp_path))
     yield shop
     shop.saver.close()

@@ -13,9 +13,9 @@ from worker import Job, LocalJob, announce, build, lines, outcome_of, wait_for
 
 from durably import Command, Workflow, entrypoint, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
-from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ConfigError, GraphDrained, Superseded, ThreadBusy, WorkflowMismatch
 from durably.runtime import RunControl
+from savers import SHARED, open_saver, place_of
 
 CONFIG = {"configurable": {"thread_id": "t"}}
 
@@ -23,16 +23,16 @@ CONFIG = {"configurable": {"thread_id": "t"}}
 class Place:
     """Where runs are started: in threads of this process, or in processes of their own."""
 
-    def __init__(self, folder: Path, apart: bool, colour: str) -> None:
+    def __init__(self, folder: Path, database: str, apart: bool, colour: str) -> None:
         self.apart, self.colour = apart, colour
-        self.database, self.ledger, self.gate = folder / "runs.db", folder / "ledger", folder / "gate"
-        self.saver = SqliteSaver(self.database)
+        self.database, self.ledger, self.gate = database, folder / "ledger", folder / "gate"
+        self.saver = open_saver(self.database)
         self.flow = build(self.saver, self.ledger, colour=colour)
 
     def start(self, method: str = "invoke", *, on_busy: str = "reject", **options: Any) -> Any:
         options = {**options, "colour": self.colour, "on_busy": on_busy}
         if self.apart:
-            return Job(method, {**options, "database": str(self.database), "ledger": str(self.ledger)})
+            return Job(method, {**options, "database": self.database, "ledger": str(self.ledger)})
         return LocalJob(build(self.saver, self.ledger, on_busy, self.colour), method, options)
 
     def hold(self, *before: str) -> Any:
@@ -50,10 +50,14 @@ class Place:
         return [run.status for run in reversed(self.flow.runs("t"))]
 
 
-@pytest.fixture(params=["thread-sync", "thread-async", "process-sync", "process-async"])
+PLACES = [f"{where}-{colour}-sqlite" for where in ("thread", "process") for colour in ("sync", "async")]
+PLACES += [f"thread-async-{kind}" for kind in SHARED[1:]]
+
+
+@pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    where, colour = request.param.split("-")
-    place = Place(tmp_path, where == "process", colour)
+    where, colour, kind = request.param.split("-")
+    place = Place(tmp_path, place_of(kind, request, tmp_path), where == "process", colour)
     announce(place.ledger, monkeypatch.setattr)
     yield place
     place.saver.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,6 @@ from worker import Shop, lines, wait_for
 
 from durably import Runtime, entrypoint, get_config, task
 from durably.checkpoint.base import BaseCheckpointer, OwnerRow, Transaction
-from durably.engine import owner as owners
 from durably.engine.owner import host_identity, is_proved_dead
 from durably.errors import ConfigError, EmptyInputError, ThreadBusy
 
@@ -156,13 +156,15 @@ class TestOwners:
         self.die = False
 
     def test_on_another_host_are_waited_for_until_their_lease_ends(
-        self, saver: BaseCheckpointer, flow: Any, do: Any, monkeypatch: pytest.MonkeyPatch
+        self, saver: BaseCheckpointer, flow: Any, do: Any
     ) -> None:
-        self.crash(saver, flow, "other-boot:pid:[1]|77|12345")
+        host = "other-boot:pid:[1]|77|12345"
+        self.crash(saver, flow, host)
         assert do(flow, "recover") == {}
         with pytest.raises(ThreadBusy):
             do(flow, "invoke", None, thread_id="a")
-        monkeypatch.setattr(owners.time, "time", lambda: FAR)
+        ended = OwnerRow("of another process", host, time.time() - 1)
+        saver.transact([lambda transaction: transaction.put_owner(ended)])
         assert do(flow, "recover") == {"a": 5}
 
     def test_on_this_host_whose_process_is_gone_are_not_waited_for(

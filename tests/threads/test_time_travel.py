@@ -10,23 +10,19 @@ import pytest
 
 from durably import Command, Workflow, entrypoint, get_config, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
-from durably.checkpoint.memory import InMemorySaver
-from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ConfigError, EmptyInputError, UnknownInterruptError, WorkflowMismatch
 from durably.serde import EncryptedSerializer
+from savers import BACKENDS, open_saver, place_of
 
 CONFIG = {"configurable": {"thread_id": "t"}}
 SECRET = bytes(range(32))
 
 
-@pytest.fixture(params=["memory", "sqlite", "encrypted"])
+@pytest.fixture(params=[*BACKENDS, "encrypted"])
 def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCheckpointer]:
     """Forks copy values; encryption binds them to their place, so copies have to be sealed anew."""
-    if request.param == "memory":
-        yield InMemorySaver()
-        return
     serde = EncryptedSerializer(keys=SECRET) if request.param == "encrypted" else None
-    with SqliteSaver(tmp_path / "runs.db", serde=serde) as checkpointer:
+    with open_saver(place_of(request.param, request, tmp_path), serde=serde) as checkpointer:
         yield checkpointer
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from durably import Command, Workflow, entrypoint, interrupt, task
-from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine import attempt
 from durably.engine.admission import _Admission
 from durably.engine.owner import Owner
+from savers import open_saver
 
 LONG = 60.0
 
@@ -120,7 +120,9 @@ class Job:
 
     def __init__(self, method: str, options: dict[str, Any]) -> None:
         command = [sys.executable, __file__, method, json.dumps(options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     @property
     def pid(self) -> int:
@@ -142,13 +144,13 @@ class Job:
 class Shop:
     """A database and a ledger that several processes share."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database, self.ledger, self.folder = folder / "runs.db", folder / "ledger", folder
-        self.saver = SqliteSaver(self.database)
+    def __init__(self, folder: Path, database: str) -> None:
+        self.database, self.ledger, self.folder = database, folder / "ledger", folder
+        self.saver = open_saver(self.database)
         self.flow = build(self.saver, self.ledger)
 
     def start(self, method: str = "invoke", **options: Any) -> Job:
-        return Job(method, {**options, "database": str(self.database), "ledger": str(self.ledger)})
+        return Job(method, {**options, "database": self.database, "ledger": str(self.ledger)})
 
     def killed(self, thread: str, *before: str, **how: Any) -> None:
         """A run that was killed in its last task."""
@@ -199,7 +201,7 @@ def fire(workflow: Workflow[Any, Any], jobs: list[tuple[str, str]]) -> list[Any]
 def main() -> None:
     method, options = sys.argv[1], json.loads(sys.argv[2])
     announce(Path(options["ledger"]))
-    with SqliteSaver(options["database"]) as saver:
+    with open_saver(options["database"]) as saver:
         workflow = build(
             saver, Path(options["ledger"]), options.get("on_busy", "reject"), options.get("colour", "sync")
         )

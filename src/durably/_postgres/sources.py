@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from ..errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    import psycopg
-    import psycopg_pool
+    from psycopg import AsyncConnection, Connection
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 __all__ = ["Connections", "Source", "connections", "driver"]
 
-Source: TypeAlias = (
-    "str | psycopg.Connection[Any] | psycopg.AsyncConnection[Any] | psycopg_pool.ConnectionPool[Any]"
-    " | psycopg_pool.AsyncConnectionPool[Any]"
-)
+Source: TypeAlias = "str | Connection[Any] | AsyncConnection[Any] | ConnectionPool[Any] | AsyncConnectionPool[Any]"
 """What a database is reached by. Of an async connection or pool only the parameters are used, for connections of our own."""
 
 WANTED: Final = (
@@ -56,11 +53,11 @@ class Connections(Protocol):
     name: str
     """What errors call the database."""
 
-    def take(self) -> psycopg.Connection[Any]:
+    def take(self) -> Connection[Any]:
         """A connection that nobody else uses."""
         ...
 
-    def give(self, connection: psycopg.Connection[Any], *, lost: bool) -> None:
+    def give(self, connection: Connection[Any], *, lost: bool) -> None:
         """Take it back; one that is ``lost`` is not used again."""
         ...
 
@@ -128,14 +125,14 @@ class Own:
     def __init__(self, conninfo: Callable[[], str], prepare_threshold: int | None) -> None:
         self._conninfo = conninfo
         self._prepare_threshold = prepare_threshold
-        self._idle: list[psycopg.Connection[Any]] = []
+        self._idle: list[Connection[Any]] = []
         self._lock = Lock()
         self._pid = os.getpid()
-        self._inherited: list[psycopg.Connection[Any]] = []
+        self._inherited: list[Connection[Any]] = []
         self._closed = False
         self.name = "PostgreSQL"
 
-    def take(self) -> psycopg.Connection[Any]:
+    def take(self) -> Connection[Any]:
         with self._lock:
             self._check()
             if self._idle:
@@ -151,7 +148,7 @@ class Own:
             **parameters, autocommit=True, prepare_threshold=self._prepare_threshold
         )
 
-    def give(self, connection: psycopg.Connection[Any], *, lost: bool) -> None:
+    def give(self, connection: Connection[Any], *, lost: bool) -> None:
         with self._lock:
             keep = not (lost or self._closed) and self._pid == os.getpid() and len(self._idle) < IDLE
             # When the server went away, it went away for the others too.
@@ -170,7 +167,7 @@ class Own:
         for connection in idle:
             connection.close()
 
-    def _drain(self) -> list[psycopg.Connection[Any]]:
+    def _drain(self) -> list[Connection[Any]]:
         idle, self._idle = self._idle, []
         return idle
 
@@ -189,7 +186,7 @@ class Own:
 class Given:
     """One connection for all, whose owner closes it. It works in autocommit mode from now on."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any]) -> None:
         status = driver().pq.TransactionStatus
         if connection.info.transaction_status not in (status.IDLE, status.UNKNOWN):
             raise ConfigError("the given connection is in the middle of a transaction: commit or roll it back first")
@@ -197,7 +194,7 @@ class Given:
         self._lock = RLock()
         self.name = f"database {connection.info.dbname!r} of the given connection"
 
-    def take(self) -> psycopg.Connection[Any]:
+    def take(self) -> Connection[Any]:
         if self._connection.closed:
             raise StorageError(
                 "the given connection is closed: give an open one, or a connection string or a pool instead"
@@ -211,7 +208,7 @@ class Given:
             raise
         return self._connection
 
-    def give(self, connection: psycopg.Connection[Any], *, lost: bool) -> None:
+    def give(self, connection: Connection[Any], *, lost: bool) -> None:
         self._lock.release()
 
     def close(self) -> None:
@@ -225,14 +222,14 @@ class Pooled:
         self._pool = pool
         self.name = f"database of pool {pool.name!r}"
 
-    def take(self) -> psycopg.Connection[Any]:
-        connection: psycopg.Connection[Any] = self._pool.getconn()
+    def take(self) -> Connection[Any]:
+        connection: Connection[Any] = self._pool.getconn()
         if not connection.autocommit:
             connection.autocommit = True
             connection._durably_autocommit = False  # type: ignore[attr-defined]
         return connection
 
-    def give(self, connection: psycopg.Connection[Any], *, lost: bool) -> None:
+    def give(self, connection: Connection[Any], *, lost: bool) -> None:
         if not connection.closed and getattr(connection, "_durably_autocommit", True) is False:
             connection.autocommit = False
             del connection._durably_autocommit  # type: ignore[attr-defined]

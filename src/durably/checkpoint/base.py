@@ -14,9 +14,22 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import ConfigError, DatabaseLocked, DurablyError
+from ..errors import ConfigError, DatabaseLocked, DatabaseUnavailable, DurablyError
 from .retention import copying, cutoff, deleting_runs, deleting_thread, pruning
-from .rows import Busy, Chunk, Opened, OwnerRow, RunRow, Status, ThreadQuery, ThreadRow, Transaction, Uncertain, Work
+from .rows import (
+    Away,
+    Busy,
+    Chunk,
+    Opened,
+    OwnerRow,
+    RunRow,
+    Status,
+    ThreadQuery,
+    ThreadRow,
+    Transaction,
+    Uncertain,
+    Work,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,6 +39,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 __all__ = [
+    "Away",
     "BaseCheckpointer",
     "Busy",
     "Chunk",
@@ -212,7 +226,8 @@ class BaseCheckpointer(ABC):
                 transact = uncertain.find_out
             except Busy as busy:
                 if time.monotonic() > end:
-                    raise DatabaseLocked(f"{busy}; it stayed so for {self.patience:g} seconds") from busy
+                    kind = DatabaseUnavailable if isinstance(busy, Away) else DatabaseLocked
+                    raise kind(f"{busy}; it stayed so for {self.patience:g} seconds") from busy
                 time.sleep(0.005)
         if isinstance(results[0], DurablyError):
             raise results[0]

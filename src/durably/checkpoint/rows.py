@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 __all__ = [
+    "Away",
     "Busy",
     "Chunk",
     "Opened",
@@ -284,6 +285,10 @@ Work: TypeAlias = Callable[[Transaction], Any]
 
 class Busy(Exception):
     """The database is locked by somebody else at this moment; nothing was written. The engine waits and tries again."""
+
+
+class Away(Busy):
+    """The database cannot be reached at this moment."""
 
 
 class Uncertain(Exception):

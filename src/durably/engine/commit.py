@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
-from ..errors import DatabaseLocked, DurablyError, Superseded, TransactionError
+from ..checkpoint.base import Away, BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
+from ..errors import DatabaseLocked, DatabaseUnavailable, DurablyError, Superseded, TransactionError
 from .journal import Record, encode_records
 from .steps import TURN, Acquire, Do, Pause, Steps
 from .threads import sentinel
@@ -111,7 +111,7 @@ class Patience:
         """What to wait for before the next try."""
         return Pause(self._seconds)
 
-    def spent(self, busy: Busy) -> DatabaseLocked | None:
+    def spent(self, busy: Busy) -> DatabaseLocked | DatabaseUnavailable | None:
         """Pause longer from now on; or the error with which to give up."""
         self._seconds = min(0.05, self._seconds * 2 or 0.0005)
         return _locked(busy, self._checkpointer) if time.monotonic() > self._end else None
@@ -387,8 +387,9 @@ def _append(chunk: Chunk, transaction: Transaction) -> bool:
     return transaction.append(chunk)
 
 
-def _locked(busy: Busy, checkpointer: BaseCheckpointer) -> DatabaseLocked:
-    return DatabaseLocked(
-        f"{busy}; it stayed so for {checkpointer.patience:g} seconds. Find the process that "
-        "holds it, or allow more with patience=. Nothing recorded so far is lost; resume with invoke(None, config)."
-    )
+def _locked(busy: Busy, checkpointer: BaseCheckpointer) -> DatabaseLocked | DatabaseUnavailable:
+    stayed = f"{busy}; it stayed so for {checkpointer.patience:g} seconds"
+    resume = "Nothing recorded so far is lost; resume with invoke(None, config)."
+    if isinstance(busy, Away):
+        return DatabaseUnavailable(f"{stayed}. Bring the server back, or allow more with reconnect_for=. {resume}")
+    return DatabaseLocked(f"{stayed}. Find the process that holds it, or allow more with patience=. {resume}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, cast
@@ -16,6 +16,7 @@ from ..._sqlite import Database, Schema
 from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
+from ..opening import Opening, Ready
 from .session import SqliteSession
 
 __all__ = ["SqliteSaver"]
@@ -274,7 +275,7 @@ class SqliteSaver(BaseCheckpointer):
         self._database.open()
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, **options: Any) -> Opening:
+    def from_conn_string(cls, conn_string: str, **options: Any) -> Opening[SqliteSaver]:
         """Open for the length of a ``with`` or ``async with`` block.
 
         Args:
@@ -344,35 +345,6 @@ def _attempt(work: Work, statements: _Statements) -> Any:
         return work(statements)
     except DurablyError as error:
         return error
-
-
-class Ready:
-    """What has been done already; awaiting it takes no time."""
-
-    def __await__(self) -> Iterator[None]:
-        return iter(())
-
-
-class Opening:
-    """A checkpointer that a ``with`` or ``async with`` block opens and closes."""
-
-    def __init__(self, make: Callable[[], SqliteSaver]) -> None:
-        self._make = make
-        self._saver: SqliteSaver | None = None
-
-    def __enter__(self) -> SqliteSaver:
-        self._saver = self._make()
-        return self._saver
-
-    def __exit__(self, *_: object) -> None:
-        if self._saver is not None:
-            self._saver.close()
-
-    async def __aenter__(self) -> SqliteSaver:
-        return self.__enter__()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
 
 
 def _check_borrowed(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,112 @@
+"""One transaction: reading in round trips that works share, then writing everything in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..._postgres import Database
+from ..._postgres.sources import driver
+from . import reading, writing
+from .reading import Memory, Want
+from .view import Writes
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import psycopg
+
+__all__ = ["Conflict", "Session"]
+
+# A client that stops in the middle must not keep others from what it has locked.
+BEGIN = ["begin", "set local idle_in_transaction_session_timeout = '10s'"]
+READ = "begin isolation level repeatable read"  # not read-only, because numbers are taken
+
+
+class Conflict(Exception):
+    """Something is not any more as it was read; nothing was written."""
+
+
+class Session:
+    """Takes a connection when the first statement is sent.
+
+    Attributes:
+        committing: whether a commit has been sent, so that losing the connection leaves its outcome unknown.
+        has_flushed: whether something has been written already.
+    """
+
+    def __init__(self, database: Database, *, durable: bool) -> None:
+        self.committing = False
+        self.has_flushed = False
+        self._database = database
+        self._durable = durable
+        self._stack = ExitStack()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._state = ""  # of the transaction: "reading", "writing" or none
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def read(self, wants: list[Want], memory: Memory) -> None:
+        """Read what is wanted in one round trip, from one state of the database."""
+        begin = [(word, ()) for word in self._beginning(any(want[0] in reading.LOCKING for want in wants))]
+        asked = list(reading.statements(wants, memory))
+        cursors = self._send([*begin, *((statement, bound) for statement, bound, _ in asked)])
+        for cursor, (_, _, take) in zip(cursors[len(begin) :], asked, strict=True):
+            take(cursor)
+
+    def _beginning(self, locking: bool) -> list[str]:
+        """What brings the transaction into a state for reading."""
+        if not locking:
+            words = [] if self._state else [READ]
+            self._state = self._state or "reading"
+            return words
+        words = {"": BEGIN, "reading": ["commit", *BEGIN], "writing": []}[self._state]
+        self._state = "writing"
+        return words
+
+    def flush(self, writes: Writes, memory: Memory) -> None:
+        """Write without committing; what is read from now on is what is there then."""
+        self.has_flushed = True
+        self._write(writes, [])
+        memory.found.clear()
+
+    def commit(self, writes: Writes, writer: str, no: int) -> None:
+        """Write and commit, as transaction ``no`` of ``writer``.
+
+        Raises:
+            Conflict: nothing was written.
+        """
+        self.committing = True
+        self._write(writes, [writing.last(writer, no), ("commit", ())])
+        self._state = ""
+
+    def end(self) -> None:
+        """Let go of what was only read."""
+        if self._state:
+            self._send([("commit", ())])
+            self._state = ""
+
+    def _write(self, writes: Writes, after: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        begin = self._beginning(True)
+        statements = [*((word, ()) for word in begin), *writing.statements(writes, self._durable), *after]
+        try:
+            self._send(statements)
+        except driver().Error as error:
+            if error.sqlstate in writing.CONFLICTS:
+                raise Conflict(str(error)) from None
+            raise
+
+    def _send(self, statements: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        if self._connection is None:
+            self._connection = self._stack.enter_context(self._database.connection())
+        connection, database = self._connection, self._database
+        with database.pipeline(connection):
+            return [database.execute(connection, statement, bound) for statement, bound in statements]
