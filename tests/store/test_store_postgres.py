@@ -8,8 +8,8 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Barrier, Event
 from typing import Any
 
 import psycopg
@@ -523,6 +523,73 @@ def test_lost_connections_are_replaced() -> None:
                     act()
             server.start()
             assert store.get(NS, "k").value == {"n": 2}  # type: ignore[union-attr]
+
+
+def test_no_write_is_lost_or_made_twice_while_connections_are_killed(make: MakePostgres, postgres: Place) -> None:
+    make()._database.run(
+        """create function {schema}.audit() returns trigger language plpgsql as $$
+           begin insert into {schema}.writes values (new.key); return null; end $$"""
+    )
+    with psycopg.connect(postgres.conninfo, autocommit=True) as killer:
+        killer.execute(f"create table {postgres.schema}.writes (key text)".encode())
+        killer.execute(
+            f"create trigger audit after insert or update on {postgres.schema}.durably_store "
+            f"for each row execute function {postgres.schema}.audit()".encode()
+        )
+        store = PostgresStore(f"{postgres.conninfo} application_name={postgres.schema}", schema=postgres.schema)
+
+        def work(worker: int) -> list[str]:
+            keys = []
+            while not enough.is_set():
+                keys.append(f"{worker}/{len(keys)}")
+                store.put(NS, keys[-1], {})
+            return keys
+
+        enough, killed = Event(), 0
+        kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = %s"
+        with ThreadPoolExecutor(3) as pool:
+            working = [pool.submit(work, worker) for worker in range(3)]
+            while killed < 12 and not any(one.done() for one in working):
+                row = killer.execute(kill, (postgres.schema,)).fetchone()
+                killed += row[0] if row else 0
+                wait(working, timeout=0.02)
+            enough.set()
+        keys = [key for one in working for key in one.result()]
+        store.close()
+    written = query(postgres, "select key, count(*) from writes group by key")
+    assert sorted(written) == sorted((key, 1) for key in keys)
+
+
+def test_roles_with_few_rights(postgres_server: Server, postgres: Place) -> None:
+    """Who deploys owns the database and is no superuser; who runs may read and write tables."""
+    name = postgres.schema
+    with psycopg.connect(postgres.conninfo, autocommit=True) as administrator:
+        for statement in (
+            f"create role {name}_owner login", f"create role {name}_app login", f"create database {name} owner {name}_owner",
+        ):  # fmt: skip
+            administrator.execute(statement.encode())
+
+    def conninfo(role: str) -> str:
+        return f"host={postgres_server.folder} dbname={name} user={role}"
+
+    with PostgresStore(conninfo(f"{name}_owner"), schema="memory", index=BY_LETTERS) as owner:
+        with pytest.raises(ConfigError, match="administrator"):
+            owner.setup()
+        with psycopg.connect(conninfo("postgres"), autocommit=True) as administrator:
+            administrator.execute(b"create extension vector")
+        owner.setup()
+    with psycopg.connect(conninfo(f"{name}_owner"), autocommit=True) as grants:
+        grants.execute(f"grant usage on schema memory to {name}_app".encode())
+        grants.execute(f"grant select, insert, update, delete on all tables in schema memory to {name}_app".encode())
+    with PostgresStore(conninfo(f"{name}_app"), schema="memory", index=BY_LETTERS) as app:
+        app.batch([PutOp(NS, "k", {"text": "a"}, None, 5.0, "run/call"), PutOp(NS, "k", {"text": "b"})])
+        assert [item.key for item in app.search(NS, query="b", filter={"text": "b"})] == ["k"]
+        app.forget_once("run")
+        app.sweep_ttl()
+        app.delete(NS, "k")
+        assert app.list_namespaces() == []
+        with pytest.raises(StorageError, match="own"):
+            PostgresStore(conninfo(f"{name}_app"), schema="another").setup()
 
 
 @pytest.mark.parametrize("took_effect", [True, False])

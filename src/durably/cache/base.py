@@ -20,6 +20,8 @@ class BaseCache(ABC):
 
     inline: ClassVar[bool] = False
     """Whether a call is so short that it may be made on an event loop, without a thread."""
+    waits_to_set: ClassVar[bool] = False
+    """Whether `set` is the exception: it may have to wait for another process."""
 
     @abstractmethod
     def get(self, namespace: str, key: bytes) -> bytes | None:

@@ -102,6 +102,7 @@ class SqliteCache(BaseCache):
     """
 
     inline: ClassVar[bool] = True
+    waits_to_set: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from hashlib import blake2b
+from logging import getLogger
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..cache.base import BaseCache
 from ..cache.flight import Lead, SingleFlight
-from ..errors import ConfigError
+from ..errors import ConfigError, StorageError
 from ..types import CachePolicy
 from .function import Function
 from .steps import Do, Steps
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .call import TaskFuture
 
 __all__ = ["namespace_of", "through"]
+
+logger = getLogger("durably")
 
 _flights: WeakKeyDictionary[BaseCache, SingleFlight] = WeakKeyDictionary()
 _flights_lock = Lock()
@@ -45,16 +48,17 @@ def through(
     key = _key(call, policy)
     look = Do(partial(cache.get, namespace, key), inline=cache.inline)
     serde, place = call.run.recorder.serde, b"cache\0" + namespace.encode()
-    found = yield look
+    found = yield from _unless_away(look, call)
     while found is None:
         landing = _flight(cache).begin(namespace, key)
         if isinstance(landing, Lead):
             with landing:
-                found = yield look  # an earlier lead may have landed since
+                found = yield from _unless_away(look, call)  # an earlier lead may have landed since
                 if found is None:
                     value = yield from execute(call)
                     data = serde.dumps(value, place)
-                    yield Do(partial(cache.set, namespace, key, data, policy.ttl), inline=cache.inline)
+                    keep = partial(cache.set, namespace, key, data, policy.ttl)
+                    yield from _unless_away(Do(keep, inline=cache.inline and not cache.waits_to_set), call)
                     landing.finish(data)
                     return value
         else:
@@ -62,6 +66,15 @@ def through(
     call.begin_attempt()
     call.cached = True
     return serde.loads(found, place)
+
+
+def _unless_away(step: Do[Any], call: TaskFuture[Any]) -> Steps[Any]:
+    """What the cache says, None where it cannot be reached: a result is worth more than the place it is kept in."""
+    try:
+        return (yield step)
+    except StorageError as error:
+        logger.warning("%s goes on without the cache: %s", call.describe(), error)
+        return None
 
 
 def _flight(cache: BaseCache) -> SingleFlight:
