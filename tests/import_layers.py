@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("state",),
     ("streaming",),
     ("workflow",),
-    ("func", "concurrency"),
+    ("func", "concurrency", "recording"),
     ("testing",),
     ("__init__",),
     ("graph", "cli", "server", "integrations"),

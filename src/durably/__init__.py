@@ -16,6 +16,7 @@ from .concurrency import as_completed, branch, in_context, patched, timeout, wai
 from .config import get_config, get_store, get_stream_writer
 from .func import Task, entrypoint, task
 from .instruments import when_imported
+from .recording import record
 from .runtime import Runtime, get_runtime
 from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
 from .workflow import Workflow
@@ -40,6 +41,7 @@ __all__ = [
     "in_context",
     "interrupt",
     "patched",
+    "record",
     "task",
     "timeout",
     "wait",

@@ -22,6 +22,7 @@ MODULES = (
     "config",
     "runtime",
     "instruments",
+    "recording",
     "integrations.langchain",
     "concurrency",
     "workflow",

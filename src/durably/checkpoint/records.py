@@ -70,7 +70,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         seconds: how long it took, attempts and pauses included.
         attempts: how many there were.
         cached: whether the result came from a cache.
-        schema: of a question, the encoded JSON schema of its answers; empty where any will do.
+        schema: what belongs to it besides, encoded: of a question, the JSON schema of its answers; of a stream that
+            failed, what came before the failure. Often empty.
         summary: the arguments in a few words, for people.
     """
 

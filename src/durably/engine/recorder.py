@@ -108,16 +108,21 @@ class Recorder:
         fingerprint = b"" if self._log is None else self.serde.fingerprint((value,))
         return *self._claim(caller, fingerprint), fingerprint
 
-    def mark(self, key: Key) -> Mark:
-        """A fact, decided or not. It belongs to its place in the program, so nothing else takes its record."""
+    def mark(self, key: Key, *, keeps: bool = False) -> Mark:
+        """A fact, decided or not. It belongs to its place in the program, so nothing else takes its record.
+
+        Args:
+            key: what identifies it.
+            keeps: whether another attempt of the body around it reuses what was decided.
+        """
         with self._lock:
             before = self._journal.before(key) if self._journal.has(key) else set()
         entry = self._claim(key, b"")[1] if self._journal.has(key) else None
         if entry is None:
-            return Mark(self, key)
+            return Mark(self, key, keeps=keeps)
         if isinstance(entry, Record) and entry.kind == RAISED:
-            return Mark(self, key, decided=True, failed=self.error_of(entry), before=before)
-        return Mark(self, key, decided=True)
+            return Mark(self, key, decided=True, failed=self.error_of(entry), before=before, entry=entry)
+        return Mark(self, key, decided=True, entry=entry)
 
     def is_behind(self, scope: Scope) -> bool:
         """Whether the recorded run had passed this place of its program."""
@@ -183,7 +188,7 @@ class Recorder:
         return True
 
     def schema(self, entry: Entry) -> Any:
-        """The JSON schema recorded with a question, None where it has none."""
+        """What is recorded besides the value, such as the JSON schema of a question; None where nothing is."""
         recorded = b"" if isinstance(entry, Kept) else entry.schema
         return self.serde.loads(recorded, self.place(entry.key)) if recorded else None
 
@@ -233,17 +238,20 @@ class Recorder:
         with self._lock:
             self._kept.append(entry)
 
-    def fact(self, key: Key, value: Any) -> None:
+    def fact(self, key: Key, value: Any, *, keeps: bool = False) -> None:
         """Record something that was decided once."""
+        if keeps:
+            self._keep(Kept(key, value))
         if self._log is not None:
             data = self._encoded(value, key, f"the outcome of {key.name}()")
             self._log.append(Record(RETURNED, *key, b"", data, time.time()))
 
-    def fault(self, key: Key, error: BaseException) -> None:
-        """Likewise, where it was decided by a failure."""
+    def fault(self, key: Key, error: BaseException, before: Any = None) -> None:
+        """Likewise, where it was decided by a failure; ``before``: what had come of it."""
         if self._log is not None:
+            besides = b"" if before is None else self._encoded(before, key, f"the outcome of {key.name}()")
             data = self.serde.dumps(encode_exception(error), self.place(key))
-            self._log.append(Record(RAISED, *key, b"", data, time.time()))
+            self._log.append(Record(RAISED, *key, b"", data, time.time(), schema=besides))
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""
@@ -270,9 +278,11 @@ class Mark:
         decided: whether it was decided in an earlier attempt.
         failed: the failure by which it was.
         before: the calls recorded before that failure.
+        entry: what was recorded.
+        keeps: whether another attempt of the body around it reuses what is decided.
     """
 
-    __slots__ = ("_recorder", "before", "decided", "failed", "key", "seen")
+    __slots__ = ("_entry", "_recorder", "before", "decided", "failed", "keeps", "key", "seen")
 
     def __init__(
         self,
@@ -282,8 +292,12 @@ class Mark:
         decided: bool = False,
         failed: BaseException | None = None,
         before: set[Key] | None = None,
+        entry: Entry | None = None,
+        keeps: bool = False,
     ) -> None:
         self._recorder = recorder
+        self._entry = entry
+        self.keeps = keeps
         self.key = key
         self.decided = decided
         self.failed = failed
@@ -294,12 +308,17 @@ class Mark:
         """Names it in errors."""
         return f"{self.key.name}()"
 
+    def value(self) -> Any:
+        """How it was decided in an earlier attempt; if by a failure, what had come of it before."""
+        assert self._entry is not None
+        return self._recorder.value(self._entry) if self.failed is None else self._recorder.schema(self._entry)
+
     def decide(self, value: Any) -> None:
         """Decide it."""
         self.decided = True
-        self._recorder.fact(self.key, value)
+        self._recorder.fact(self.key, value, keeps=self.keeps)
 
-    def fail(self, error: BaseException) -> None:
-        """Decide it by a failure."""
+    def fail(self, error: BaseException, before: Any = None) -> None:
+        """Decide it by a failure; ``before``: what had come of it."""
+        self._recorder.fault(self.key, error, before)
         self.decided, self.failed = True, error
-        self._recorder.fault(self.key, error)

@@ -243,10 +243,10 @@ class Run:
 
     # Facts that are recorded like calls.
 
-    def mark(self, scope: Scope, name: str) -> Mark:
-        """Something that is decided once, here, and then recorded."""
+    def mark(self, scope: Scope, name: str, *, keeps: bool = False) -> Mark:
+        """Something that is decided once, here, and then recorded; ``keeps``: for another attempt of the body, too."""
         self._check_alive(scope)
-        mark = self.recorder.mark(Key(scope.path, name, scope.count(name)))
+        mark = self.recorder.mark(Key(scope.path, name, scope.count(name)), keeps=keeps)
         if mark.failed is not None:
             self.failed.append(mark)
         if not mark.decided:
@@ -263,9 +263,9 @@ class Run:
             scope.body.asked = True
             raise GraphInterrupt
 
-    def fail(self, mark: Mark, error: BaseException) -> None:
-        """Decide it by a failure, which is tried again when it ends the attempt."""
-        mark.fail(error)
+    def fail(self, mark: Mark, error: BaseException, before: Any = None) -> None:
+        """Decide it by a failure, which is tried again when it ends the attempt; ``before``: what had come of it."""
+        mark.fail(error, before)
         self.failed.append(mark)
 
     @contextmanager
