@@ -226,6 +226,7 @@ class entrypoint:
             turn), ``"join"`` (returns the other run's result), ``"interrupt"`` (stops the other run, whose progress is
             kept) or ``"rollback"`` (likewise, and the thread is as if the other had not begun).
         max_workers: how many sync bodies may be under way at once; None for any number.
+        durable_stream: whether what bodies write to the stream is stored with the run, for ``join_stream``.
 
     Raises:
         DeclarationError: an argument, or the function, cannot be used.
@@ -279,6 +280,7 @@ class entrypoint:
         replay: Literal["warn", "strict"] = "warn",
         on_busy: OnBusy = "reject",
         max_workers: int | None = None,
+        durable_stream: bool = False,
         **old: Any,
     ) -> None:
         context_schema = _old_spelling(old, "config_schema", "context_schema", context_schema, "entrypoint")
@@ -295,6 +297,7 @@ class entrypoint:
             strict=chosen("replay", replay, ("warn", "strict")) == "strict",
             on_busy=chosen("on_busy", on_busy, typing.get_args(OnBusy)),
             max_workers=worker_count(max_workers),
+            durable_stream=durable_stream,
         )
 
     @overload

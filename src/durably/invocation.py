@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from .store.base import BaseStore
     from .types import Durability
 
-__all__ = ["Config", "How", "Settings", "channel_for", "invocation_of", "nested_call", "nested_output", "output"]
+__all__ = [
+    "Config",
+    "How",
+    "Settings",
+    "channel_for",
+    "invocation_of",
+    "modes_of",
+    "nested_call",
+    "nested_output",
+    "output",
+]
 
 Config = Mapping[str, Any]
 
@@ -48,6 +58,7 @@ class How(TypedDict, total=False):
     durability: Durability | None
     control: RunControl | None
     idempotency_key: str | None
+    durable_stream: bool | None
 
 
 OF_ONE_RUN = frozenset(("run_name", "run_id"))
@@ -68,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True):
         on_busy: what a run does whose thread is busy.
         max_workers: how many sync bodies may be under way at once.
         config: merged under that of each invocation.
+        durable_stream: whether what bodies write to the stream is stored.
     """
 
     checkpointer: BaseCheckpointer | bool | None = None
@@ -79,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True):
     on_busy: str = "reject"
     max_workers: int | None = None
     config: Config = msgspec.field(default_factory=dict)
+    durable_stream: bool = False
 
     @property
     def storage(self) -> BaseCheckpointer | None:
@@ -109,7 +122,7 @@ def invocation_of(
         context: likewise.
         channel: takes chunks, if anybody listens.
         fork: how to fork the run that the config's checkpoint names.
-        **how: ``durability``, ``control`` and ``idempotency_key``.
+        **how: ``durability``, ``control``, ``idempotency_key`` and ``durable_stream``.
 
     Raises:
         TypeError: there is no such argument.
@@ -121,7 +134,10 @@ def invocation_of(
             f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(How.__annotations__))}"
         )
     merged = merge_configs(settings.config, config)
-    options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, **how)
+    keeps = how.pop("durable_stream", None)
+    if keeps is None:
+        keeps = settings.durable_stream
+    options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, durable_stream=keeps, **how)
     if settings.storage is not None and options.thread_id is None:
         raise _no_thread(function.name)
     kind, value = _asked_for(input, settings.storage)
@@ -253,15 +269,24 @@ def channel_for(stream_mode: str | Sequence[str], subgraphs: bool = False, versi
     Raises:
         ConfigError: there is no such mode, or no such version.
     """
-    modes = (stream_mode,) if isinstance(stream_mode, str) else tuple(stream_mode)
-    unknown = [mode for mode in modes if mode not in STREAM_MODES]
-    if unknown or not modes:
-        wrong = unknown[0] if unknown else stream_mode
-        raise ConfigError(
-            f"unknown stream mode {wrong!r}: give one of {', '.join(map(repr, STREAM_MODES))}, or a list of them"
-        )
+    modes = modes_of(stream_mode, STREAM_MODES)
     check_version(version)
     return Channel(frozenset(modes), tagged=not isinstance(stream_mode, str), nested=subgraphs, version=version)
+
+
+def modes_of(stream_mode: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """One stream mode, or several, as a tuple.
+
+    Raises:
+        ConfigError: one is not among those known here.
+    """
+    modes = (stream_mode,) if isinstance(stream_mode, str) else tuple(stream_mode)
+    unknown = [mode for mode in modes if mode not in known]
+    if unknown or not modes:
+        wrong = unknown[0] if unknown else stream_mode
+        what = f"unknown stream mode {wrong!r}" if wrong not in STREAM_MODES else f"stream mode {wrong!r} is not stored"
+        raise ConfigError(f"{what}: give one of {', '.join(map(repr, known))}, or a list of them")
+    return modes
 
 
 def check_version(version: str) -> None:

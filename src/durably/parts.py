@@ -5,6 +5,7 @@ Users import these words from `durably.types`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, get_args
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = [
     "CustomStreamPart",
     "DebugStreamPart",
     "MessagesStreamPart",
+    "StreamEvent",
     "StreamMode",
     "StreamPart",
     "StreamWriter",
@@ -113,3 +115,29 @@ StreamPart: TypeAlias = (
     | DebugStreamPart
 )
 """What ``stream(..., version="v2")`` yields; ``type`` says which it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """What ``join_stream`` yields: a chunk, and where it stands among those of its run.
+
+    Args:
+        id: names the event: hand the last one seen to ``join_stream(after=...)``. It fits the field ``id`` of a server-sent
+            event, and ids of one run sort in the order of its events.
+        type: the chunk's stream mode; or ``"attempt"`` where a further attempt of the run began, whose bodies run again
+            from their top and may write again what they wrote before. Its data is ``{"attempt": number, "after": how the
+            run stood before}``.
+        ns: the calls of nested workflows that lead to it.
+        data: the chunk.
+        run_id: the run.
+        attempt: which attempt of it this is from, from 1.
+        sequence: grows from event to event of a run, with gaps.
+    """
+
+    id: str
+    type: StreamMode | Literal["attempt"]
+    ns: tuple[str, ...]
+    data: Any
+    run_id: str
+    attempt: int
+    sequence: int

@@ -180,7 +180,8 @@ class Workflow(Streaming[In, Out], Generic[In, Out]):
                 as a list.
             version: ``"v2"`` returns a `GraphOutput`, or a list of `StreamPart`.
             **how: ``thread_id`` (instead of the config's), ``context`` (what tasks read as ``runtime.context``),
-                ``durability`` (``"sync"``, ``"async"`` or ``"exit"``), ``control`` (a `RunControl`).
+                ``durability`` (``"sync"``, ``"async"`` or ``"exit"``), ``control`` (a `RunControl`),
+                ``idempotency_key``, ``durable_stream`` (whether what bodies write to the stream is stored).
 
         Returns:
             What the function returned; when it asked instead, ``{"__interrupt__": [Interrupt, ...]}``.

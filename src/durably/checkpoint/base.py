@@ -91,6 +91,18 @@ class BaseCheckpointer(ABC):
         """Append to several journals in one transaction; for each, whether its fence still held."""
         return self.transact([_appending(chunk) for chunk in chunks], durable=durable)
 
+    def read(self, work: Work) -> Any:
+        """Do one work that only reads, and see one state of the database; by default in a transaction like any other.
+
+        Raises:
+            Busy: the database is locked.
+            DurablyError: what the work raised.
+        """
+        (result,) = self.transact([work])
+        if isinstance(result, DurablyError):
+            raise result
+        return result
+
     def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
         """Have ``heard`` called, from any thread, whenever a run may have become due.
 

@@ -18,12 +18,14 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
         source: what made the run: ``input``, ``update`` or ``fork``.
         step: the how-manieth checkpoint of its thread its start is, from -1.
         extra: encoded tags, metadata and configurable values; empty where there are none.
+        durable_stream: whether what its bodies write to the stream is stored.
     """
 
     durability: str = "async"
     source: str = "input"
     step: int = -1
     extra: bytes = b""
+    durable_stream: bool = False
 
 
 class Outcome(msgspec.Struct, array_like=True, frozen=True):

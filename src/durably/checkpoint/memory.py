@@ -181,6 +181,11 @@ class InMemorySaver(BaseCheckpointer):
         with self._lock:
             return [self._attempt(work) for work in works]
 
+    def read(self, work: Work) -> Any:
+        """See `BaseCheckpointer.read`."""
+        with self._lock:
+            return work(self._tables)
+
     def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
         """See `BaseCheckpointer.append`."""
         with self._lock:

@@ -14,12 +14,15 @@ from ..errors import DecodeError
 __all__ = [
     "ANSWERED",
     "ASKED",
+    "BEGAN",
     "FORGOTTEN",
     "RAISED",
     "RETURNED",
+    "SAID",
     "Key",
     "Record",
     "decode_all",
+    "decode_journal",
     "decode_records",
     "encode_records",
     "escaped",
@@ -27,6 +30,7 @@ __all__ = [
     "new_run_id",
     "record_place",
     "run_place",
+    "unescaped",
 ]
 
 RETURNED: Final = 0
@@ -34,6 +38,8 @@ RAISED: Final = 1
 ASKED: Final = 2
 ANSWERED: Final = 3
 FORGOTTEN: Final = 4
+SAID: Final = 5
+BEGAN: Final = 6
 
 
 class Key(NamedTuple):
@@ -55,12 +61,23 @@ def escaped(name: str) -> str:
     return name
 
 
+def unescaped(name: str) -> str:
+    """The name that was escaped."""
+    if "%" in name:
+        return name.replace("%7E", "~").replace("%2F", "/").replace("%25", "%")
+    return name
+
+
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is remembered of one call.
 
+    Two kinds are of no call, and are there only for those who follow the run. `SAID` is what a body wrote to its stream: the
+    scope is the body's, the name is ``stream:`` and the mode, and the number is that of the body's try. `BEGAN` is the
+    beginning of a further attempt: the number is the attempt's, and the name says how the run stood before.
+
     Args:
         kind: `RETURNED`, `RAISED`, `ASKED` (an open question), `ANSWERED`, or `FORGOTTEN`: the call's failures so far do not
-            count, because it is tried again.
+            count, because it is tried again; or `SAID`, or `BEGAN`.
         scope: with ``name`` and ``n`` the call's key.
         name: the task's, the nested workflow's, or ``interrupt``.
         n: the how-manieth call of that name in that scope.
@@ -73,6 +90,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         schema: what belongs to it besides, encoded: of a question, the JSON schema of its answers; of a stream that
             failed, what came before the failure. Often empty.
         summary: the arguments in a few words, for people.
+        nesting: which of the calls that lead to this one, and whether this one itself, are nested workflows: a bit for each,
+            outermost first; -1 for what is no call of a task or workflow.
+        paired: whether ``data`` is both what a nested workflow returned and what it saved.
     """
 
     kind: int
@@ -87,6 +107,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cached: bool = False
     schema: bytes = b""
     summary: bytes = b""
+    nesting: int = -1
+    paired: bool = False
 
     @property
     def key(self) -> Key:
@@ -99,13 +121,19 @@ _decoder = msgspec.msgpack.Decoder(list[Record])
 
 
 def decode_records(chunks: Iterable[bytes]) -> list[Record]:
-    """The records of a journal that count, oldest first."""
+    """The records of a journal that count for a run which goes on, oldest first."""
     records = decode_all(chunks)
     return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
 
 
 def decode_all(chunks: Iterable[bytes]) -> list[Record]:
-    """The records of a journal, oldest first, with those of failures that were tried again."""
+    """The records of a journal that are of calls, oldest first, with those of failures that were tried again."""
+    records = decode_journal(chunks)
+    return [record for record in records if record.kind <= FORGOTTEN]
+
+
+def decode_journal(chunks: Iterable[bytes]) -> list[Record]:
+    """All records of a journal, oldest first."""
     try:
         return [record for chunk in chunks for record in _decoder.decode(chunk)]
     except msgspec.MsgspecError as error:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..errors import ConfigError
 from ..serde import Serializer
-from .records import decode_records, encode_records, new_run_id
+from .records import decode_journal, encode_records, new_run_id
 from .rows import Chunk, RunRow, Transaction, Work, new_thread
 from .saved import resolved
 from .transfer import copied_records, copied_run
@@ -141,7 +141,7 @@ def copying(source: str, target: str, serde: Serializer) -> Work:
             status = "stopped" if run.status == "running" else run.status
             row = transaction.put_run(replace(row, thread_no=copy.no, status=status))
             numbers[run.no], names[run.run_id] = row.no, row.run_id
-            records = decode_records(transaction.records(run.no))
+            records = decode_journal(transaction.records(run.no))
             if records:
                 copied = copied_records(run.run_id, row.run_id, records, (), serde)
                 transaction.append(Chunk(copy.no, copy.fence, row.no, encode_records(copied)))

@@ -61,7 +61,7 @@ def copied_records(
 
 def _moved_record(record: Record, old_id: str, new_id: str, serde: Serializer) -> Record:
     old, new = record_place(old_id, record.key), record_place(new_id, record.key)
-    data = moved(record.data, old, new, serde)
+    data = moved(record.data, old, new, serde) if record.data else b""
     schema = moved(record.schema, old, new, serde) if record.schema else b""
     summary = moved(record.summary, old, new, serde) if record.summary else b""
     return msgspec.structs.replace(record, data=data, schema=schema, summary=summary)

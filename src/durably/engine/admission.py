@@ -9,7 +9,7 @@ from ..errors import AlreadyAnswered, ConfigError
 from ..serde import Serializer
 from .answers import answers_for, is_by_id
 from .decision import busy, nothing_open
-from .journal import FORGOTTEN, Record, decode_records
+from .journal import BEGAN, FORGOTTEN, Record, decode_records
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Busy, Existing, NotAbandoned, Request
 from .rows import last_checkpoint, left_nothing
@@ -166,7 +166,8 @@ class _Admission(Travel):
             records = decode_records(self.transaction.records(run.no))
         again = tried_again(run, records)
         forgotten = [Record(FORGOTTEN, *record.key, b"", b"") for record in again]
+        began = Record(BEGAN, "", run.status, run.attempt + 1, b"", b"", self.now)
         run = replace(run, status="running", attempt=run.attempt + 1, updated_at=self.now, outcome=None)
-        admitted = self.hold(run, forgotten)
+        admitted = self.hold(run, [*forgotten, began])
         dropped = set(map(id, again))
         return replace(admitted, records=[record for record in records if id(record) not in dropped])

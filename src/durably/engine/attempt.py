@@ -202,7 +202,7 @@ def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
         answer=invocation.value,
         run_id=run_id,
         input=data,
-        head=Head(options.durability, extra=encode_extra(options.config)),
+        head=Head(options.durability, extra=encode_extra(options.config), durable_stream=options.durable_stream),
         on_busy=invocation.on_busy,
         key=options.key,
         checkpoint_id=options.checkpoint_id,
@@ -237,6 +237,7 @@ def _held(
     if row.attempt > 1 and invocation.env.store is not None:
         run.stores.append(invocation.env.store)  # an attempt before this one may have written to it
     durable = options.durability == "sync"
+    committer.bells.ring(row.no)
     try:
         previous = MISSING if admitted.saved is None else admitted.saved.value()
         holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
@@ -287,6 +288,7 @@ def _let_go(run: Run) -> Steps[None]:
 def _settle(committer: Committer, log: Log, admitted: Admitted, ending: Ending, *, durable: bool) -> Steps[None]:
     committer.note(log)
     yield from committer.perform(settle(admitted, ending), durable=durable)
+    committer.bells.ring(admitted.run.no)
     if log.error is not None and log.written < log.appended:
         raise log.error
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checkpoint.base import Away, BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
 from ..errors import DatabaseLocked, DatabaseUnavailable, DurablyError, Superseded, TransactionError
-from .journal import Record, encode_records
+from .journal import SAID, Record, encode_records
+from .news import Bells
 from .steps import TURN, Acquire, Do, Pause, Steps
 from .threads import sentinel
 
@@ -153,6 +154,7 @@ class Committer:
     def __init__(self, checkpointer: BaseCheckpointer) -> None:
         self.checkpointer = checkpointer
         self.owner: Any = None  # this process as the holder of threads; made when first needed
+        self.bells = Bells()  # of those who follow runs
         self._lock = threading.Lock()  # guards the two lists
         self._leading = threading.Lock()  # held while writing
         self._dirty: list[Log] = []
@@ -184,8 +186,8 @@ class Committer:
                 self._oldest = time.monotonic()
             self._dirty.append(log)
         lock.release()
-        if log.durability != "async":
-            return
+        if log.durability == "exit" or (log.durability == "sync" and record.kind != SAID):
+            return  # what a call returned is about to be flushed
         if fresh:
             sentinel.watch(self, GATHER)
         elif time.monotonic() - self._oldest > GATHER:
@@ -348,6 +350,7 @@ class Committer:
             if log.dirty and not log.pending:
                 log.dirty = False
                 self._dirty.remove(log)
+        self.bells.ring(log.run_no)
         if not kept:
             log.error = Superseded(
                 "another attempt has taken this run over: this one can write nothing any more. "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer
     from ..serde import Serializer
 
-__all__ = ["Asked", "open_questions", "result_of"]
+__all__ = ["Asked", "open_questions", "outcome_of_run", "question_of", "result_of"]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -46,13 +46,12 @@ class Asked(msgspec.Struct, frozen=True):
 
 def open_questions(run: RunRow, records: list[Record], serde: Serializer) -> tuple[Interrupt[Any], ...]:
     """A run's open questions, in the order in which they were put."""
-    return tuple(
-        _question(record, call_id(run.run_id, key), record_place(run.run_id, key), serde)
-        for key, record in questions(records).items()
-    )
+    return tuple(question_of(record, run.run_id, serde) for record in questions(records).values())
 
 
-def _question(record: Record, name: str, place: bytes, serde: Serializer) -> Interrupt[Any]:
+def question_of(record: Record, run_id: str, serde: Serializer) -> Interrupt[Any]:
+    """A recorded question as people see it."""
+    name, place = call_id(run_id, record.key), record_place(run_id, record.key)
     schema = serde.loads(record.schema, place) if record.schema else None
     return Interrupt(serde.loads(record.data, place), name, schema)
 
@@ -77,7 +76,7 @@ def result_of(run: RunRow, thread_id: str, checkpointer: BaseCheckpointer) -> St
             _look(run, thread_id, Owner.of(committer), checkpointer.serde)
         )
         if not (now.status == "running" and held):
-            return _ended(now, records, checkpointer.serde)
+            return outcome_of_run(now, records, checkpointer.serde)
         yield Pause(pause)
         pause = min(0.05, pause * 1.5)
 
@@ -96,13 +95,14 @@ def _look(run: RunRow, thread_id: str, owner: Owner, serde: Serializer) -> Work:
     return work
 
 
-def _ended(run: RunRow, records: list[Record], serde: Serializer) -> Any:
+def outcome_of_run(run: RunRow, records: list[Record], serde: Serializer) -> Any:
+    """What a run that nobody is at returned, or `Asked`; raises what it raised, or that it has no result."""
     if run.status == "done":
         return returned_by(run, serde)
     if run.status == "asked":
         return Asked(open_questions(run, records, serde))
     error = raised_by(run, serde)
-    if error is not None:
+    if isinstance(error, Exception):  # somebody else's cancellation is none of the caller's
         raise error
     raise _no_result(run)
 

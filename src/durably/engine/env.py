@@ -32,6 +32,7 @@ class Env(msgspec.Struct, frozen=True):
         previous: what the thread's last run saved, `MISSING` on its first.
         namespace: the calls of nested workflows that lead here, outermost first, each as its name, a colon and its id; empty
             for the run's own workflow.
+        nesting: which of the calls that lead here are nested workflows: a bit for each, outermost first.
         taps: who listens, each with the number of namespace parts that lead to the workflow it listens to.
         journaled: whether calls are recorded.
         memory: under which path a nested workflow's saved value is kept across runs; empty where it is not.
@@ -47,6 +48,7 @@ class Env(msgspec.Struct, frozen=True):
     policies: Policies
     previous: Any = MISSING
     namespace: tuple[str, ...] = ()
+    nesting: int = 0
     taps: tuple[tuple[Channel, int], ...] = ()
     journaled: bool = True
     memory: str = ""

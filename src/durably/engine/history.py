@@ -270,7 +270,7 @@ def _call_info(record: Record, run_id: str, serde: Serializer) -> CallInfo:
         key=record.key,
         arguments=unsealed_summary(record, run_id, serde),
         status=_STATUS[record.kind],
-        value=None if error is not None else value,
+        value=None if error is not None else value[0] if record.paired else value,
         error=error,
         started_at=record.started,
         seconds=record.seconds,

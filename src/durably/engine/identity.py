@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from ..checkpoint.records import Key, escaped, new_run_id, record_place, run_place
+from ..checkpoint.records import Key, escaped, new_run_id, record_place, run_place, unescaped
 
-__all__ = ["Key", "body_of", "body_path", "branch_path", "call_id", "new_run_id", "record_place", "run_place"]
+__all__ = [
+    "Key",
+    "body_of",
+    "body_path",
+    "branch_path",
+    "call_id",
+    "depth_of",
+    "namespace_of",
+    "new_run_id",
+    "record_place",
+    "run_place",
+]
 
 
 def body_path(key: Key) -> str:
@@ -46,3 +57,36 @@ def call_id(run_id: str, key: Key) -> str:
     """The idempotency key of a call: 32 hexadecimal digits, the same on every attempt of the run."""
     scope, name, n = key
     return blake2b(f"{run_id}\0{scope}\0{name}\0{n}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def namespace_of(run_id: str, scope: str, nesting: int) -> tuple[str, ...]:
+    """The nested workflows that lead to a scope, each as its name, a colon and its call's id.
+
+    Args:
+        run_id: the run.
+        scope: the scope.
+        nesting: which of the calls on the way are nested workflows: a bit for each, outermost first.
+
+    >>> [part.partition(":")[0] for part in namespace_of("r", "~0/plan.1/fetch%2Fall.0~2/work.3", 0b101)]
+    ['plan', 'work']
+    """
+    parts, above = list[str](), ""
+    for segment in scope.split("/") if nesting > 0 else ():
+        call, _, _ = segment.partition("~")
+        if call:  # a scope may begin with a branch of the run's own body
+            if nesting & 1:
+                name, _, n = call.rpartition(".")
+                key = Key(above, unescaped(name), int(n))
+                parts.append(f"{key.name}:{call_id(run_id, key)}")
+            nesting >>= 1
+        above = f"{above}/{segment}" if above else segment
+    return tuple(parts)
+
+
+def depth_of(scope: str) -> int:
+    """How many calls lead to a scope.
+
+    >>> depth_of(""), depth_of("~0"), depth_of("~0/plan.1/fetch.0~2")
+    (0, 0, 2)
+    """
+    return sum(not segment.startswith("~") for segment in scope.split("/")) if scope else 0

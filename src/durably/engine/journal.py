@@ -9,21 +9,37 @@ from typing import Any, Final
 
 import msgspec
 
-from ..checkpoint.records import ANSWERED, ASKED, FORGOTTEN, RAISED, RETURNED, Record, decode_records, encode_records
+from ..checkpoint.records import (
+    ANSWERED,
+    ASKED,
+    BEGAN,
+    FORGOTTEN,
+    RAISED,
+    RETURNED,
+    SAID,
+    Record,
+    decode_journal,
+    decode_records,
+    encode_records,
+)
 from ..errors import NonDeterminismError, ReplayWarning
 from .identity import Key, body_of
 
 __all__ = [
     "ANSWERED",
     "ASKED",
+    "BEGAN",
     "FORGOTTEN",
     "PATCH",
     "RAISED",
     "RETURNED",
+    "SAID",
+    "STREAM",
     "Entry",
     "Journal",
     "Kept",
     "Record",
+    "decode_journal",
     "decode_records",
     "encode_records",
     "in_body",
@@ -33,6 +49,9 @@ __all__ = [
 
 PATCH: Final = "patched:"
 """In front of the name of a change, the name under which it is recorded; no Python name contains it."""
+
+STREAM: Final = "stream:"
+"""Likewise in front of the mode of what a body wrote to its stream."""
 
 
 class Kept(msgspec.Struct, frozen=True):

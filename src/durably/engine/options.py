@@ -25,7 +25,8 @@ class Options(msgspec.Struct, frozen=True):
         config: as the user's code will see it.
         thread_id: the thread, None where none is named.
         durability: when results are to be on disk.
-        inherits: whether none was given, so that a further attempt of a run keeps that of the first one.
+        durable_stream: whether what bodies write to the stream is stored, for those who follow the run.
+        inherits: whether no durability was given, so that a further attempt of a run keeps that of the first one.
         max_concurrency: how many bodies may be under way at once, None for any number.
         max_workers: likewise for sync bodies.
         recursion_limit: how deep calls may be nested.
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True):
     control: RunControl
     checkpoint_id: str | None = None
     key: str = ""
+    durable_stream: bool = False
     inherits: bool = False
 
 
@@ -56,6 +58,7 @@ def options_from(
     control: RunControl | None = None,
     max_workers: int | None = None,
     idempotency_key: str | None = None,
+    durable_stream: bool = False,
 ) -> Options:
     """Check and complete a config.
 
@@ -77,6 +80,7 @@ def options_from(
         control=control or RunControl(),
         checkpoint_id=config["configurable"].get("checkpoint_id"),
         key=_key(idempotency_key),
+        durable_stream=durable_stream,
         inherits=durability is None,
     )
 

@@ -10,7 +10,7 @@ from ..checkpoint.transfer import sealed_summary, unsealed_summary
 from ..errors import EncodeError
 from ..serde import Serializer, encode_exception, rebuild_exception
 from .identity import Key, record_place
-from .journal import ANSWERED, ASKED, RAISED, RETURNED, Entry, Journal, Kept, Record, in_body
+from .journal import ANSWERED, ASKED, RAISED, RETURNED, SAID, STREAM, Entry, Journal, Kept, Record, in_body
 from .steps import Steps
 from .summary import summary_of
 
@@ -223,6 +223,8 @@ class Recorder:
             call.attempt,
             call.cached,
             summary=sealed_summary(call.summary, self.run_id, call.key, self.serde),
+            nesting=-1 if call.function.is_passive else call.env.nesting,
+            paired=call.keeps_memory and kind == RETURNED,
         )
 
     def _append(self, log: Log, call: TaskFuture[Any], record: Record) -> None:
@@ -252,6 +254,17 @@ class Recorder:
             besides = b"" if before is None else self._encoded(before, key, f"the outcome of {key.name}()")
             data = self.serde.dumps(encode_exception(error), self.place(key))
             self._log.append(Record(RAISED, *key, b"", data, time.time(), schema=besides))
+
+    def said(self, call: TaskFuture[Any], mode: str, chunk: Any) -> None:
+        """Record what a body wrote to its stream, for those who follow the run.
+
+        Raises:
+            EncodeError: it cannot be stored.
+        """
+        if self._log is not None and call.env.journaled:
+            key = Key(call.path, f"{STREAM}{mode}", call.attempt)
+            data = self._encoded(chunk, key, f"what {call.describe()} wrote to the stream")
+            self._log.append(Record(SAID, *key, b"", data, time.time(), nesting=call.env.nesting))
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""

@@ -105,7 +105,8 @@ def as_started(options: Options, run: RunRow) -> Options:
     head = head_of(run)
     config = merge_configs(decode_extra(head), options.config) if head.extra else options.config
     durability = check_durability(head.durability) if options.inherits else options.durability
-    return replace(options, config=config, durability=durability)
+    durable_stream = options.durable_stream or head.durable_stream
+    return replace(options, config=config, durability=durability, durable_stream=durable_stream)
 
 
 # Checkpoints.

@@ -126,7 +126,8 @@ class Run:
             raise self._too_deep(call)
         entry = self._claimed(scope, call)
         if function.is_workflow:
-            call.env = replace(call.env, namespace=(*parent.env.namespace, f"{function.name}:{call.id}"))
+            namespace = (*parent.env.namespace, f"{function.name}:{call.id}")
+            call.env = replace(call.env, namespace=namespace, nesting=parent.env.nesting | 1 << parent.depth)
         if scope.cutoff is None or not scope.cutoff.holds(call, entry):
             self._begin(scope, call, entry)
         return call

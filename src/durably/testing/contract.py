@@ -252,6 +252,20 @@ class TransactionContract(Contract):
         saver.append([chunk(thread, run, b"3")])
         assert since(3) == [b"3"]
 
+    def test_what_only_reads_sees_what_was_written(self) -> None:
+        """And what the work raises comes out of it."""
+        saver = self.fresh()
+        thread, run = held(saver, "a")
+        saver.append([chunk(thread, run, b"0")])
+
+        def refuse(transaction: Transaction) -> None:
+            transaction.open("a")
+            raise ThreadBusy("it is")
+
+        assert saver.read(lambda transaction: (transaction.run(run.no), transaction.records(run.no))) == (run, [b"0"])
+        with expect(ThreadBusy):
+            saver.read(refuse)
+
     def test_a_stale_fence_appends_nothing(self) -> None:
         """Neither alone nor beside others; a fence from the future, or of no thread, is stale too."""
         saver = self.fresh()

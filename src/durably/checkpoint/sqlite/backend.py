@@ -298,6 +298,15 @@ class SqliteSaver(BaseCheckpointer):
             statements = _Statements(cursor)
             return [_attempt(work, statements) for work in works]
 
+    def read(self, work: Work) -> Any:
+        """See `BaseCheckpointer.read`; nobody who writes is kept waiting."""
+        with self._database.lock:
+            try:
+                with self._database.transaction(writing=False) as cursor:
+                    return work(_Statements(cursor))
+            except DatabaseLocked as locked:
+                raise Busy(str(locked)) from locked
+
     def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
         """See `BaseCheckpointer.append`; a single chunk is a single statement."""
         if len(chunks) != 1:
