@@ -81,8 +81,8 @@ class Chat:
         """Answer one message; with None, the one that was left unanswered when the program ended."""
         config = {"configurable": {"thread_id": self.thread}, "grace": 0}
         spoken = False
-        for mode, chunk in self.workflow.stream(
-            text, config, context=self.guest, stream_mode=["custom", "values"], durability="sync"
+        for _, chunk in self.workflow.stream(
+            text, config, context=self.guest, stream_mode=["custom", "updates"], durability="sync"
         ):
             match chunk:
                 case Asked(question) if text is None:
@@ -92,8 +92,9 @@ class Chat:
                     spoken = True
                 case Aside(note):
                     self.terminal.note(f"  {note}")
-                case [*_, {"content": reply}] if mode == "values" and not spoken:
-                    self.terminal.message("assistant", reply)  # said, and recorded, before the program ended
+                case {"chat": [*_, question, reply]} if not spoken:  # said, and recorded, before the program ended
+                    for message in (question, reply) if text is None else (reply,):
+                        self.terminal.message(message["role"], message["content"])
         self.terminal.end()
 
 
