@@ -47,4 +47,6 @@ __all__ = [
     "wait",
 ]
 
-when_imported("langchain_core.callbacks.manager", f"{__name__}.integrations.langchain")
+_LANGCHAIN = f"{__name__}.integrations.langchain"
+when_imported("langchain_core.callbacks.manager", _LANGCHAIN)
+when_imported("langchain_core.messages.base", _LANGCHAIN, stream_mode="messages")

@@ -8,7 +8,7 @@ it. Context variables that an instrument sets are seen by the body and by the ca
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from importlib import import_module
 from logging import getLogger
 from threading import Lock
@@ -72,6 +72,10 @@ class Body(Protocol):
         """Whether anybody streams this mode, and would be shown what this body emits."""
         ...
 
+    def skip(self, mode: str, id: str) -> None:
+        """Take the thing with this id as shown: whoever streams this mode knows it."""
+        ...
+
     def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
         """Hand a chunk to whoever streams this mode; from any thread.
 
@@ -92,7 +96,7 @@ It cannot change the outcome. What it raises itself, the body raises.
 
 _lock = Lock()
 _installed: tuple[Instrument, ...] = ()
-_waiting: dict[str, str] = {}
+_waiting: dict[tuple[str, str], str] = {}
 
 
 def install(instrument: Instrument) -> Callable[[], None]:
@@ -130,7 +134,7 @@ def install(instrument: Instrument) -> Callable[[], None]:
     return remove
 
 
-def when_imported(module: str, plugin: str) -> None:
+def when_imported(module: str, plugin: str, *, stream_mode: str = "") -> None:
     """Have a plug-in imported, which installs its instruments, once the program itself has imported a module.
 
     Looked at when a run begins.
@@ -138,16 +142,17 @@ def when_imported(module: str, plugin: str) -> None:
     Args:
         module: the module whose presence switches the plug-in on, such as that of a tracing library.
         plugin: the module to import then.
+        stream_mode: only for a run that somebody streams in this mode.
     """
-    _waiting[module] = plugin
+    _waiting[module, stream_mode] = plugin
 
 
-def installed() -> tuple[Instrument, ...]:
-    """The instruments for a run that begins now."""
-    for module, plugin in tuple(_waiting.items()):
-        if _is_imported(module):
+def installed(modes: Collection[str] = ()) -> tuple[Instrument, ...]:
+    """The instruments for a run that begins now, and is streamed in these modes."""
+    for (module, mode), plugin in tuple(_waiting.items()):
+        if _is_imported(module) and (not mode or mode in modes):
             _plug_in(plugin)
-            _waiting.pop(module, None)  # afterwards, so that a run that begins meanwhile waits for the import
+            _waiting.pop((module, mode), None)  # afterwards, so that a run that begins meanwhile waits for the import
     return _installed
 
 

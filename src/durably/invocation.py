@@ -149,7 +149,7 @@ def invocation_of(
         policies=settings.defaults,
         taps=((channel, 0),) if channel is not None else (),
         holding=_held_here(),
-        instruments=installed(),
+        instruments=installed(channel.modes if channel is not None else ()),
     )
     return Invocation(
         function=function,

@@ -211,6 +211,20 @@ def test_what_is_returned_unstreamed_comes_whole_and_once(stream: Stream, form: 
 
 
 @both_ways
+def test_what_a_body_was_given_is_no_news(stream: Stream) -> None:
+    @task
+    def answered(messages: list[BaseMessage], last: BaseMessage) -> Any:
+        return [*messages, last, AIMessage("an answer", id="a")]
+
+    @entrypoint()
+    def chat(given: dict[str, Any]) -> Any:
+        question = HumanMessage("another question", id="q2")
+        return {"messages": answered(given["messages"], question).result()}
+
+    assert said(stream(chat, {"messages": [HumanMessage("a question", id="q1")]})) == ["an answer"]
+
+
+@both_ways
 def test_a_message_without_an_id_gets_one_for_the_stream_only(stream: Stream) -> None:
     made: list[AIMessage] = []
 
@@ -339,10 +353,17 @@ def flow(_: int) -> int:
     return one().result()
 
 assert list(flow.stream(0, stream_mode="messages")) == []
-import langchain_core.messages  # messages alone are no reason to load the rest
-assert list(flow.stream(0, stream_mode="messages")) == []
+from langchain_core.messages import AIMessage  # messages alone are no reason to load the rest, unless somebody streams them
+assert list(flow.stream(0, stream_mode="updates")) == [{"one": 1}, {"flow": 1}]
 loaded = [name for name in sys.modules if name.startswith(("langchain_core.callbacks", "durably.integrations"))]
 assert not loaded, loaded
+
+@entrypoint()
+def said(_: int) -> object:
+    return AIMessage("hello")
+
+((message, _),) = said.stream(0, stream_mode="messages")
+assert message.content == "hello"
 """
 
 

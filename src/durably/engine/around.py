@@ -91,6 +91,10 @@ class BodyView:
         """Whether anybody streams this mode, and would be shown what this body emits."""
         return self._call.env.hears(mode)
 
+    def skip(self, mode: str, id: str) -> None:
+        """Take the thing with this id as shown."""
+        self._call.env.skip(mode, id)
+
     def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
         """Hand a chunk to whoever streams this mode."""
         self._call.alive()

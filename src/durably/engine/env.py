@@ -60,6 +60,11 @@ class Env(msgspec.Struct, frozen=True):
         """Whether anybody would be shown a chunk of this mode, so that it is worth making."""
         return any(channel.hears(mode, self.namespace[depth:]) for channel, depth in self.taps)
 
+    def skip(self, mode: str, id: str) -> None:
+        """Take the thing with this id as shown: whoever listens knows it."""
+        for channel, depth in self.taps:
+            channel.meets(mode, self.namespace[depth:], id, "")
+
     def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
         """Hand a chunk to whoever listens. Every chunk of every mode comes through here.
 

@@ -44,6 +44,9 @@ class MessageStream(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             callbacks.remove_handler(handler)
         if not body.listens("messages"):
             return None
+        for message in _messages_in(body.input) if not isinstance(body.input, (BaseMessage, list, tuple)) else ():
+            if message.id is not None:  # what a body was given is no news when it gives it back
+                body.skip("messages", message.id)
         stream = MessageStream(body, outer[0]._ids if outer else {})
         callbacks.add_handler(stream)
         return stream
