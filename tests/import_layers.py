@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("instruments",),
     ("serde",),
     ("_schema",),
+    ("moments",),
     ("_sqlite", "_postgres"),
     ("checkpoint",),
     ("store",),

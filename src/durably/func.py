@@ -244,6 +244,7 @@ class entrypoint:
         Args:
             value: what ``invoke`` returns.
             save: what is saved.
+            steps: how many steps it took, of a workflow that can tell its state after each.
 
         >>> from durably.checkpoint.memory import InMemorySaver
         >>> @entrypoint(checkpointer=InMemorySaver())
@@ -256,8 +257,9 @@ class entrypoint:
         if typing.TYPE_CHECKING:
             value: R
             save: S
+            steps: int
 
-            def __init__(self, *, value: R, save: S) -> None: ...
+            def __init__(self, *, value: R, save: S, steps: int = 1) -> None: ...
 
         def __class_getitem__(cls, parameters: Any) -> Any:
             if not isinstance(parameters, tuple) or len(parameters) != 2:

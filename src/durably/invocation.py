@@ -22,6 +22,7 @@ from .engine.shells import run_awaiting, run_blocking
 from .engine.stream import Channel
 from .errors import ConfigError, InvalidUpdateError
 from .instruments import installed
+from .moments import Moments
 from .parts import STREAM_MODES
 from .schema import context_as
 from .types import MISSING, Command, GraphOutput
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True):
         max_workers: how many sync bodies may be under way at once.
         config: merged under that of each invocation.
         durable_stream: whether what bodies write to the stream is stored.
+        moments: tells how its runs stood after each of their steps, None where that cannot be told.
     """
 
     checkpointer: BaseCheckpointer | bool | None = None
@@ -92,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_workers: int | None = None
     config: Config = msgspec.field(default_factory=dict)
     durable_stream: bool = False
+    moments: Moments | None = None
 
     @property
     def storage(self) -> BaseCheckpointer | None:
@@ -162,6 +165,7 @@ def invocation_of(
         leash=Leash(),
         on_busy=settings.on_busy,
         fork=fork,
+        moments=settings.moments,
     )
 
 

@@ -36,12 +36,14 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
         error: the encoded error.
         again: the calls to try again when the run is resumed.
         memory: the encoded values that nested workflows save across the thread's runs, by their path.
+        steps: the how-manieth checkpoint after its start the run's end is.
     """
 
     value: bytes | None = None
     error: bytes | None = None
     again: tuple[tuple[str, str, int], ...] = ()
     memory: dict[str, bytes] = {}
+    steps: int = 1
 
 
 encode_row = msgspec.msgpack.Encoder().encode

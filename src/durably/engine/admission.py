@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Status, Transaction, Work
 from ..errors import AlreadyAnswered, ConfigError
+from ..moments import Moments
 from ..serde import Serializer
 from .answers import answers_for, is_by_id
 from .decision import busy, nothing_open
+from .identity import run_place
 from .journal import BEGAN, FORGOTTEN, Record, decode_records
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Busy, Existing, NotAbandoned, Request
-from .rows import last_checkpoint, left_nothing
+from .rows import last_checkpoint, left_nothing, step_of
 from .travel import Travel, tried_again
+from .unfolding import unfolded
 
 __all__ = ["admit"]
 
@@ -113,6 +118,10 @@ class _Admission(Travel):
         if request.checkpoint_id is None:
             return self._start(None, None, fencing) if request.kind == "input" else self._go_on()
         target, end = self.find_checkpoint(request.checkpoint_id)
+        if request.moments is not None and not end:
+            inside = self._inside(target, request.moments)
+            if inside is not None:
+                return inside
         if request.kind == "input":
             return self._start(target.no if end else target.base_no, request.checkpoint_id, fencing)
         if request.fork is None and self.is_current(target) and target.status in RESUMABLE:
@@ -121,6 +130,22 @@ class _Admission(Travel):
             except AlreadyAnswered:
                 pass  # at an address of the past an answered question is answered afresh
         return self.travel(target, end)
+
+    def _inside(self, run: RunRow, moments: Moments) -> Admitted | None:
+        """A run that begins at a moment inside another; None where the other is gone on with, or answered."""
+        request, step = self.request, step_of(str(self.request.checkpoint_id))
+        if request.kind == "answer" or request.fork is not None or not run.input:
+            return None
+        unfolding = unfolded(self.transaction, request.thread_id, run, request.checkpoint_id, self.serde)
+        steps = unfolding.steps(moments, self.serde)
+        if request.kind == "resume" and self.is_current(run) and run.status in RESUMABLE and step == len(steps) - 1:
+            return None
+        self.check_workflow(run)
+        start = unfolding.meant(moments, self.serde)
+        given: Any = start.start
+        if request.kind == "input":
+            given = moments.entered(start, self.serde.loads(request.input, run_place(request.run_id, "input")))
+        return self.begin_at(run, str(request.checkpoint_id), given)
 
     def _start(self, base_no: int | None, parent: str | None, fencing: str) -> Admitted:
         """A new run, after the thread's latest one or from an earlier moment."""

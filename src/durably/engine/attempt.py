@@ -25,6 +25,7 @@ from ..errors import (
     Superseded,
     ThreadBusy,
 )
+from ..moments import Moments
 from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING
 from . import announce
@@ -34,7 +35,6 @@ from .commit import Committer, Log
 from .ending import Asked, result_of
 from .failures import tried_again
 from .function import FinalValue, Function
-from .history import find_moment
 from .identity import new_run_id, run_place
 from .journal import Journal
 from .leash import Leash
@@ -47,6 +47,7 @@ from .request import Admitted, Busy, Ending, Existing, Fork, Request
 from .rows import Head, Outcome, as_started, encode_extra, returned_by
 from .run import Run
 from .steps import Do, Pause, Steps
+from .unfolding import state_of
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer, RunRow, Work
@@ -75,6 +76,7 @@ class Invocation(msgspec.Struct, frozen=True):
         leash: stops the attempt from outside.
         on_busy: what to do when the thread is held.
         fork: how to fork the run that the config's checkpoint names.
+        moments: tells the moments inside the workflow's runs, None where it has none.
     """
 
     function: Function
@@ -87,6 +89,7 @@ class Invocation(msgspec.Struct, frozen=True):
     leash: Leash
     on_busy: str = "reject"
     fork: Fork | None = None
+    moments: Moments | None = None
 
 
 def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
@@ -207,6 +210,7 @@ def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
         key=options.key,
         checkpoint_id=options.checkpoint_id,
         fork=invocation.fork,
+        moments=invocation.moments,
     )
 
 
@@ -244,7 +248,7 @@ def _held(
         env = replace(invocation.env, config=options.config, previous=previous, holding=holding)
         if invocation.kind != "input" and not invocation.function.says_values and env.hears("values"):
             env.emit("values", _value_before(admitted, checkpointer))
-        yield from _checkpoint(admitted, env, checkpointer)
+        yield from _checkpoint(admitted, env, checkpointer, invocation.moments)
         root = run.root(invocation.function, _input(invocation, admitted, checkpointer), env)
         result = yield from _performed(root, invocation)
         ending = _ended(result, invocation, run, admitted, checkpointer)
@@ -260,7 +264,7 @@ def _held(
     announce.ended(root, _returned(result))
     if ending.status == "done":
         yield from _let_go(run)
-        yield from _checkpoint(admitted, env, checkpointer)
+        yield from _checkpoint(admitted, env, checkpointer, invocation.moments)
     return result
 
 
@@ -269,11 +273,10 @@ def _value_before(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
     return None if admitted.saved is None else returned_by(admitted.saved.resolved(), checkpointer.serde)
 
 
-def _checkpoint(admitted: Admitted, env: Env, checkpointer: BaseCheckpointer) -> Steps[None]:
+def _checkpoint(admitted: Admitted, env: Env, checkpointer: BaseCheckpointer, moments: Moments | None) -> Steps[None]:
     """Tell whoever wants to know how the thread stands now."""
     if env.hears("checkpoints"):
-        moment = yield from Committer.of(checkpointer).perform(find_moment(admitted.thread.thread_id, None))
-        announce.snapshot(env, moment.snapshot(checkpointer.serde))
+        announce.snapshot(env, (yield from state_of(admitted.thread.thread_id, None, checkpointer, moments)))
 
 
 def _let_go(run: Run) -> Steps[None]:
@@ -300,7 +303,8 @@ def _is_new(invocation: Invocation, run: RunRow) -> bool:
 
 def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
     run = admitted.run
-    if _is_new(invocation, run):
+    inside = invocation.moments is not None and invocation.options.checkpoint_id is not None
+    if _is_new(invocation, run) and not inside:  # a run that begins inside another has an input of its own
         return invocation.value
     return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))
 
@@ -325,7 +329,8 @@ def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, ch
         path: _encoded(checkpointer, saved, memory_place(run.run_id, path), f"what workflow {path!r} saves")
         for path, saved in run.memory.items()
     }
-    return Ending("done", Outcome(returned, memory=memory), stored)
+    steps = result.steps if isinstance(result, FinalValue) else 1
+    return Ending("done", Outcome(returned, memory=memory, steps=steps), stored)
 
 
 def _memory(saved: Saved | None, checkpointer: BaseCheckpointer) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class FinalValue:
 
     value: Any
     save: Any
+    steps: int = 1
 
 
 class Injected(msgspec.Struct, frozen=True):

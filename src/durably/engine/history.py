@@ -21,7 +21,7 @@ from .owner import Owner
 from .request import RESUMABLE
 from .rows import END, START, checkpoint_of, decode_extra, head_of, parse_checkpoint, raised_by, returned_by
 
-__all__ = ["CallInfo", "Moment", "RunInfo", "abandoned", "find_moment", "list_runs", "read_history"]
+__all__ = ["CallInfo", "Moment", "RunInfo", "abandoned", "find_moment", "list_runs", "read_history", "unknown_thread"]
 
 PAGE: Final = 50
 

@@ -7,20 +7,21 @@ next one, and whoever comes with an older one writes nothing.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.heads import encode_row
 from ..checkpoint.transfer import copied_memory
-from ..errors import EmptyInputError, Superseded
+from ..errors import EmptyInputError, Superseded, ThreadBusy
 from ..serde import Serializer
 from .decision import Decision, busy, nothing_open
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Ending, Request
 from .rows import END, Outcome, head_of, last_checkpoint
 
-__all__ = ["cancel", "settle", "update"]
+__all__ = ["begin_update", "cancel", "settle", "unless_changed", "update"]
 
 
 def settle(admitted: Admitted, ending: Ending) -> Work:
@@ -84,6 +85,29 @@ def update(request: Request, owner: Owner, serde: Serializer, value: bytes | Non
     return work
 
 
+def begin_update(request: Request, owner: Owner, serde: Serializer) -> Work:
+    """Write an update as a run that is to be gone on with: its input says from where."""
+
+    def work(transaction: Transaction) -> RunRow:
+        return _Update(request, owner, serde, transaction).open()
+
+    return work
+
+
+def unless_changed(work: Work, thread_id: str, seen: RunRow | None) -> Work:
+    """Do it only if the thread's current run has not gone on since it was seen, if it was the current one."""
+
+    def checked(transaction: Transaction) -> Any:
+        now = transaction.open(thread_id).run
+        if (now is None) != (seen is None) or (
+            now and seen and now.no == seen.no and now.updated_at != seen.updated_at
+        ):
+            raise ThreadBusy(f"thread {thread_id!r} has gone on while it was looked at: look again, and then update it")
+        return work(transaction)
+
+    return checked
+
+
 class _Update(Decision):
     """A change from outside to what a thread returns and saves."""
 
@@ -109,6 +133,20 @@ class _Update(Decision):
         thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
         row = transaction.put_run(replace(row, thread_no=thread.no))
         transaction.put_thread(replace(thread, head_no=row.no, run_no=thread.run_no if stays_open else row.no))
+        return row
+
+    def open(self) -> RunRow:
+        """Write a run that has not begun; it takes the place of an open one."""
+        latest, transaction = self.opened.run, self.transaction
+        if self.is_held():
+            raise busy(self)
+        parent, base_no, _ = self._place()
+        head = replace(self.request.head, source="update")
+        row = replace(self.row(self.request.input, parent, base_no, head=head, after=latest), status="stopped")
+        self.leave_behind(latest)
+        thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
+        row = transaction.put_run(replace(row, thread_no=thread.no))
+        transaction.put_thread(replace(thread, run_no=row.no))
         return row
 
     def _memory(self, base_no: int) -> dict[str, bytes]:

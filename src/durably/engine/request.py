@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..errors import EmptyInputError
+from ..moments import Moments
 
 if TYPE_CHECKING:
     from ..checkpoint.base import RunRow, Status, ThreadRow, Work
@@ -49,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
         key: the caller's idempotency key, empty where there is none.
         checkpoint_id: the moment of the thread to start from, None for the latest.
         fork: how to fork the run at ``checkpoint_id``, None where that is not asked for.
+        moments: tells the moments inside the workflow's runs, None where it has none.
         answered: the run whose questions this has answered already, while another attempt of it was under way.
     """
 
@@ -63,6 +65,7 @@ class Request(msgspec.Struct, frozen=True):
     key: str = ""
     checkpoint_id: str | None = None
     fork: Fork | None = None
+    moments: Moments | None = None
     answered: str = ""
 
 

@@ -6,6 +6,7 @@ Every run has a checkpoint at its start and one at its end, so checkpoints need 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,7 +20,21 @@ from ..types import check_durability
 from .identity import run_place
 from .options import Options, merge_configs
 
-__all__ = ["END", "START", "Head", "Outcome", "checkpoint_of", "end_step", "head_of", "last_checkpoint", "outcome_of"]
+__all__ = [
+    "END",
+    "START",
+    "Head",
+    "Outcome",
+    "checkpoint_of",
+    "end_step",
+    "head_of",
+    "last_checkpoint",
+    "outcome_of",
+    "step_checkpoint",
+    "step_of",
+]
+
+_PLACE: Final = re.compile(r"[01]|0\.\d{6,}")
 
 START: Final = 0
 END: Final = 1
@@ -117,16 +132,27 @@ def checkpoint_of(run_id: str, end: int) -> str:
     return f"{run_id}-{end}"
 
 
+def step_checkpoint(run_id: str, step: int) -> str:
+    """The address of a moment inside a run, by its number; 0 is the run's start."""
+    return f"{run_id}-{START}.{step:06}" if step else checkpoint_of(run_id, START)
+
+
+def step_of(checkpoint_id: str) -> int | None:
+    """Which moment of its run is meant; None for the end."""
+    end, _, step = checkpoint_id.rpartition("-")[2].partition(".")
+    return int(step or 0) if end == str(START) else None
+
+
 def parse_checkpoint(checkpoint_id: Any) -> tuple[str, int]:
-    """A run's name, and whether its start or its end is meant.
+    """A run's name, and whether its end is meant, or its start or another moment before its end.
 
     Raises:
         ConfigError: that is no checkpoint's address.
     """
     if isinstance(checkpoint_id, str):
         run_id, dash, end = checkpoint_id.rpartition("-")
-        if dash and run_id and end in ("0", "1"):
-            return run_id, int(end)
+        if dash and run_id and _PLACE.fullmatch(end):
+            return run_id, int(end[0])
     raise ConfigError(
         f"checkpoint_id {checkpoint_id!r} is no address of a checkpoint: take one from get_state() or get_state_history()"
     )
@@ -139,4 +165,4 @@ def last_checkpoint(run: RunRow) -> str:
 
 def end_step(run: RunRow) -> int:
     """The step of a run's latest checkpoint."""
-    return head_of(run).step + (run.status == "done")
+    return head_of(run).step + outcome_of(run).steps if run.status == "done" else head_of(run).step

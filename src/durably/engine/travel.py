@@ -12,7 +12,7 @@ from ..checkpoint.transfer import copied_input, copied_records
 from ..errors import ConfigError, UnknownInterruptError
 from .answers import check_answer, is_by_id
 from .decision import Decision
-from .identity import Key, body_path, call_id
+from .identity import Key, body_path, call_id, run_place
 from .journal import ANSWERED, ASKED, RAISED, Record, decode_records, in_body
 from .request import Admitted, Existing, Fork
 from .rows import START, checkpoint_of, head_of, merge_extra, outcome_of
@@ -67,6 +67,17 @@ class Travel(Decision):
         answered = {record.key for record, _ in answers if record.kind == ANSWERED}
         first = _first(records, answered)
         return self._fork(run, records if first is None else _up_to(records, first), answers)
+
+    def begin_at(self, run: RunRow, parent: str, given: Any) -> Admitted:
+        """A new run from a moment inside another, with the input that stands for that moment."""
+        request, latest = self.request, self.opened.run
+        source = "input" if request.kind == "input" else "fork"
+        extra = merge_extra(head_of(run).extra, request.head.extra)
+        data = self.serde.dumps(given, run_place(request.run_id, "input"))
+        head = replace(request.head, source=source, extra=extra)
+        row = self.row(data, parent, run.base_no, head=head, after=latest)
+        self.leave_behind(latest)
+        return self.hold(row, [])
 
     def _fork(self, run: RunRow, kept: list[Record], replaced: tuple[tuple[Record, Any], ...]) -> Admitted:
         request, latest = self.request, self.opened.run

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checkpoint.base import Status
 from ..engine.commit import Committer
-from ..engine.history import Moment, RunInfo, find_moment, list_runs, read_history, unknown_thread
+from ..engine.history import RunInfo, list_runs, read_history
 from ..engine.search import ThreadInfo, find_threads, query_for
 from ..engine.steps import Steps, adrive, drive
+from ..engine.unfolding import read_unfolded, state_of
 from ..invocation import Config
 from ..types import StateSnapshot
 from .base import Addressing
@@ -18,6 +19,9 @@ from .base import Addressing
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
+
+    from ..moments import Moments
+    from ..serde import Serializer
 
 __all__ = ["Reading"]
 
@@ -30,12 +34,15 @@ LATEST: Final = 1 << 62
 class Reading(Addressing):
     """What a workflow's threads can be asked."""
 
-    def get_state(self, config: Config | None = None, *, thread_id: str | UUID | None = None) -> StateSnapshot:
+    def get_state(
+        self, config: Config | None = None, *, thread_id: str | UUID | None = None, subgraphs: bool = False
+    ) -> StateSnapshot:
         """How a thread stands, or stood at a checkpoint.
 
         Args:
             config: names the thread, and with ``checkpoint_id`` a moment of its past.
             thread_id: names the thread instead.
+            subgraphs: of a graph, whether tasks that are graphs show their own state.
 
         Returns:
             A snapshot; of a thread that has never run, one with ``values == {}`` and ``next == ()``.
@@ -52,18 +59,18 @@ class Reading(Addressing):
         >>> double.get_state(thread_id="a").values
         8
         """
-        return drive(self._state(config, thread_id))
+        return drive(self._state(config, thread_id, subgraphs))
 
-    async def aget_state(self, config: Config | None = None, *, thread_id: str | UUID | None = None) -> StateSnapshot:
+    async def aget_state(
+        self, config: Config | None = None, *, thread_id: str | UUID | None = None, subgraphs: bool = False
+    ) -> StateSnapshot:
         """As `get_state`, without blocking the running event loop."""
-        return await adrive(self._state(config, thread_id))
+        return await adrive(self._state(config, thread_id, subgraphs))
 
-    def _state(self, config: Config | None, thread_id: Any) -> Steps[StateSnapshot]:
+    def _state(self, config: Config | None, thread_id: Any, subgraphs: bool) -> Steps[StateSnapshot]:
         storage, options = self._addressed(config, thread_id)
-        moment: Moment | None = yield from Committer.of(storage).perform(
-            find_moment(str(options.thread_id), options.checkpoint_id)
-        )
-        return unknown_thread(str(options.thread_id)) if moment is None else moment.snapshot(storage.serde)
+        thread, checkpoint_id = str(options.thread_id), options.checkpoint_id
+        return (yield from state_of(thread, checkpoint_id, storage, self._settings.moments, subgraphs=subgraphs))
 
     def get_state_history(
         self,
@@ -106,15 +113,16 @@ class Reading(Addressing):
         """Gives the steps that read the next page, None after the last one."""
         storage, options = self._addressed(config, thread_id)
         behind = None if before is None else (before.get("configurable") or {}).get("checkpoint_id")
-        read = read_history(str(options.thread_id), behind)
+        thread, moments = str(options.thread_id), self._settings.moments
+        read = read_history(thread, behind) if moments is None else read_unfolded(thread, behind, storage.serde)
         below = LATEST
 
         def page() -> Steps[list[StateSnapshot] | None]:
             nonlocal below
             if not below:
                 return None
-            moments, below = yield from Committer.of(storage).perform(read(below))
-            snapshots = [moment.snapshot(storage.serde) for moment in moments]
+            found, below = yield from Committer.of(storage).perform(read(below))
+            snapshots = _shown(found, moments, storage.serde, behind)
             return [s for s in snapshots if (filter or {}).items() <= (s.metadata or {}).items()]
 
         return page
@@ -205,6 +213,15 @@ class Reading(Addressing):
             return [thread for thread in found if (metadata or {}).items() <= thread.metadata.items()]
 
         return page
+
+
+def _shown(found: list[Any], moments: Moments | None, serde: Serializer, behind: str | None) -> Iterable[StateSnapshot]:
+    """What was found, latest first; of runs with moments inside, those behind a checkpoint."""
+    if moments is None:
+        return [moment.snapshot(serde) for moment in found]
+    snapshots = [snapshot for run in found for snapshot in run.snapshots(moments, serde)]
+    addresses = [snapshot.config["configurable"]["checkpoint_id"] for snapshot in snapshots]
+    return snapshots[addresses.index(behind) + 1 if behind in addresses else 0 :]
 
 
 def _in_turn(next_page: Callable[[], list[T] | None]) -> Iterator[T]:

@@ -1,0 +1,251 @@
+"""Moments inside runs, for workflows that can tell them from what is recorded; see `durably.moments`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..checkpoint.base import RunRow, Transaction, Work
+from ..checkpoint.saved import bases_of, whole
+from ..errors import ConfigError
+from ..moments import Call, CallKey, Moments, Step, Story
+from ..serde import Serializer, rebuild_exception
+from ..types import StateSnapshot
+from .commit import Committer
+from .ending import open_questions
+from .history import find_moment, unknown_thread
+from .identity import Key, call_id, record_place, run_place
+from .journal import RAISED, RETURNED, Record, decode_records, questions
+from .rows import (
+    END,
+    START,
+    checkpoint_of,
+    decode_extra,
+    end_step,
+    head_of,
+    parse_checkpoint,
+    saved_by,
+    step_checkpoint,
+    step_of,
+)
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from ..checkpoint.base import BaseCheckpointer
+
+__all__ = ["Unfolded", "find_unfolded", "read_unfolded", "state_of", "unfolded"]
+
+PAGE = 50
+
+
+class Unfolded(msgspec.Struct, frozen=True):
+    """A run with all that its moments are told from.
+
+    Args:
+        thread_id: its thread.
+        run: the run, what it saved in whole.
+        before: the run that it was based on, likewise; None on a thread's first run.
+        records: its calls; none of a run that is done where only its end is asked for.
+        step: which of its moments is meant: a number, `END`, or None for the latest.
+    """
+
+    thread_id: str
+    run: RunRow
+    before: RunRow | None
+    records: list[Record]
+    at_end: bool = False
+    step: int | None = None
+
+    # What the workflow is told.
+
+    def story(self, serde: Serializer) -> Story:
+        """What the run has recorded."""
+        run = self.run
+        asked = open_questions(run, self.records, serde)
+        return Story(
+            run_id=run.run_id,
+            input=serde.loads(run.input, run_place(run.run_id, "input")) if run.input else None,
+            saved=None if self.before is None else saved_by(self.before, serde),
+            calls=_Calls(run.run_id, self.records, serde),
+            questions=tuple(zip(map(tuple, questions(self.records)), asked, strict=True)),  # type: ignore[arg-type]
+            id_of=lambda key: call_id(run.run_id, Key(*key)),
+        )
+
+    def steps(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> list[Step]:
+        """Its moments; of one that was written at its end, that."""
+        if not self.run.input:
+            return [Step(saved_by(self.run, serde))]
+        return moments.steps(self.story(serde), subgraphs=subgraphs)
+
+    def meant(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> Step:
+        """The moment that is meant.
+
+        Raises:
+            ConfigError: the run never came there.
+        """
+        if self.at_end:
+            return Step(saved_by(self.run, serde))
+        steps = self.steps(moments, serde, subgraphs=subgraphs)
+        if self.step is not None and self.step >= len(steps):
+            raise ConfigError(f"run {self.run.run_id} has no step {self.step}: it came to step {len(steps) - 1}")
+        return steps[-1 if self.step is None else self.step]
+
+    # What people see.
+
+    def snapshot(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> StateSnapshot:
+        """How the thread stood at the moment that is meant."""
+        if self.at_end:
+            return self._shown(Step(saved_by(self.run, serde), at=self.run.updated_at), None)
+        if self.step is not None:
+            return self._shown(self.meant(moments, serde, subgraphs=subgraphs), self.step)
+        steps = self.steps(moments, serde, subgraphs=subgraphs)
+        return self._shown(steps[-1], len(steps) - 1)
+
+    def snapshots(self, moments: Moments, serde: Serializer) -> Iterator[StateSnapshot]:
+        """How it stood at all of its moments, latest first."""
+        steps = self.steps(moments, serde)
+        for index in range(len(steps) - 1, -1, -1):
+            is_end = self.run.status == "done" and index == len(steps) - 1
+            yield self._shown(steps[index], None if is_end else index)
+
+    def _shown(self, step: Step, index: int | None) -> StateSnapshot:
+        """A moment as the user sees it; without an index, the run's end."""
+        run, head = self.run, head_of(self.run)
+        number = end_step(run) if index is None else head.step + index
+        is_first = index == 0 or not run.input
+        metadata = {
+            **decode_extra(head).get("metadata", {}),
+            "source": head.source if is_first else "loop",
+            "step": number,
+            "parents": {},
+            "run_id": run.run_id,
+            "workflow": run.workflow,
+            "status": run.status,
+        }
+        parent = run.parent if is_first else step_checkpoint(run.run_id, number - head.step - 1)
+        return StateSnapshot(
+            values=step.values,
+            next=step.next,
+            config=self._config(
+                checkpoint_of(run.run_id, END) if index is None else step_checkpoint(run.run_id, index)
+            ),
+            metadata=metadata,
+            created_at=datetime.fromtimestamp(step.at or run.created_at, UTC).isoformat(),
+            parent_config=self._config(parent) if parent else None,
+            tasks=step.tasks,
+            interrupts=tuple(question for task in step.tasks for question in task.interrupts),
+        )
+
+    def _config(self, checkpoint_id: str) -> dict[str, Any]:
+        return {"configurable": {"thread_id": self.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
+
+
+class _Calls(Mapping[CallKey, Call]):
+    """The calls that have ended, each decoded when it is looked at."""
+
+    def __init__(self, run_id: str, records: list[Record], serde: Serializer) -> None:
+        self._run_id = run_id
+        self._serde = serde
+        self._records = {tuple(record.key): record for record in records if record.kind in (RETURNED, RAISED)}
+
+    def __getitem__(self, key: CallKey) -> Call:
+        record = self._records[key]
+
+        def value() -> Any:
+            return self._serde.loads(record.data, record_place(self._run_id, record.key))
+
+        error = rebuild_exception(value(), record.name) if record.kind == RAISED else None
+        return Call(value, error, record.started + record.seconds)
+
+    def __iter__(self) -> Iterator[CallKey]:
+        return iter(self._records)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def unfolded(
+    transaction: Transaction, thread_id: str, run: RunRow, checkpoint_id: str | None, serde: Serializer
+) -> Unfolded:
+    """A run as it stands, read in this transaction.
+
+    Args:
+        transaction: reads.
+        thread_id: the run's thread.
+        run: the run.
+        checkpoint_id: which of its moments is meant, None for its latest.
+        serde: puts together what is stored as differences.
+    """
+    end = run.status == "done" if checkpoint_id is None else parse_checkpoint(checkpoint_id)[1]
+    before = transaction.run(run.base_no) if run.base_no else None
+    return Unfolded(
+        thread_id,
+        whole(run, bases_of(transaction, run), serde),
+        None if before is None else whole(before, bases_of(transaction, before), serde),
+        [] if end else decode_records(transaction.records(run.no)),
+        bool(end),
+        None if checkpoint_id is None else step_of(checkpoint_id),
+    )
+
+
+def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer) -> Work:
+    """The run that a checkpoint belongs to, the current one for None; None where the thread has never run."""
+
+    def work(transaction: Transaction) -> Unfolded | None:
+        opened = transaction.open(thread_id)
+        run = opened.run
+        if checkpoint_id is not None:
+            run_id, end = parse_checkpoint(checkpoint_id)
+            run = transaction.find_run(run_id)
+            if (
+                opened.thread is None
+                or run is None
+                or run.thread_no != opened.thread.no
+                or (end and run.status != "done")
+            ):
+                raise ConfigError(f"thread {thread_id!r} has no checkpoint {checkpoint_id!r}")
+        return None if run is None else unfolded(transaction, thread_id, run, checkpoint_id, serde)
+
+    return work
+
+
+def read_unfolded(thread_id: str, before: str | None, serde: Serializer) -> Callable[[int], Work]:
+    """Pages of a thread's runs, latest first; see `durably.engine.history.read_history`."""
+
+    def page(below: int) -> Work:
+        def work(transaction: Transaction) -> tuple[list[Unfolded], int]:
+            thread = transaction.open(thread_id).thread
+            if thread is None:
+                return [], 0
+            first = below
+            if before is not None:
+                run = transaction.find_run(parse_checkpoint(before)[0])
+                first = min(first, 0 if run is None else run.no + 1)
+            runs = transaction.runs(thread.no, first, PAGE)
+            shown = [run for run in runs if run.status != "undone"]
+            found = [unfolded(transaction, thread_id, run, checkpoint_of(run.run_id, START), serde) for run in shown]
+            return found, runs[-1].no if len(runs) == PAGE else 0
+
+        return work
+
+    return page
+
+
+def state_of(
+    thread_id: str,
+    checkpoint_id: str | None,
+    checkpointer: BaseCheckpointer,
+    moments: Moments | None,
+    *,
+    subgraphs: bool = False,
+) -> Steps[StateSnapshot]:
+    """How a thread stands, or stood at a checkpoint."""
+    serde, committer = checkpointer.serde, Committer.of(checkpointer)
+    if moments is None:
+        moment = yield from committer.perform(find_moment(thread_id, checkpoint_id))
+        return unknown_thread(thread_id) if moment is None else moment.snapshot(serde)
+    found = yield from committer.perform(find_unfolded(thread_id, checkpoint_id, serde))
+    return unknown_thread(thread_id) if found is None else found.snapshot(moments, serde, subgraphs=subgraphs)
