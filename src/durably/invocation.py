@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -143,7 +144,7 @@ def invocation_of(
     options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, durable_stream=keeps, **how)
     if settings.storage is not None and options.thread_id is None:
         raise _no_thread(function.name)
-    kind, value = _asked_for(input, settings.storage)
+    kind, value = _asked_for(input, settings.storage, settings.moments)
     env = Env(
         config=options.config,
         context=context_as(settings.context_schema, context, function.name),
@@ -230,13 +231,11 @@ def _independent(function: Function, settings: Settings, config: Config, version
     return Function(call, function.name, function.is_async, is_own=False)
 
 
-def _asked_for(input: Any, checkpointer: BaseCheckpointer | None) -> tuple[str, Any]:
+def _asked_for(input: Any, checkpointer: BaseCheckpointer | None, moments: Moments | None) -> tuple[str, Any]:
     """What an input stands for: a new run, going on, or an answer."""
     if isinstance(input, Command):
         if input.update is not None or input.goto or input.graph is not None:
-            raise InvalidUpdateError(
-                "Command(update=..., goto=..., graph=...) is for graphs: a workflow takes Command(resume=answer)"
-            )
+            return "input", _moved(input, moments)
         if checkpointer is None:
             raise ConfigError(
                 "a question can only be answered where the run was stored: declare @entrypoint(checkpointer=...)"
@@ -245,6 +244,19 @@ def _asked_for(input: Any, checkpointer: BaseCheckpointer | None) -> tuple[str, 
     if input is None and checkpointer is not None:
         return "resume", None
     return "input", input
+
+
+def _moved(command: Command, moments: Moments | None) -> Command:
+    """A command that changes the state, or where the run goes on, and answers nothing."""
+    if moments is None or command.graph is not None:
+        raise InvalidUpdateError(
+            "Command(update=..., goto=..., graph=...) is for graphs: a workflow takes Command(resume=answer)"
+        )
+    if command.resume is not MISSING:
+        raise InvalidUpdateError(
+            "Command(resume=..., update=...) does two things at once: update the state with update_state(), then answer"
+        )
+    return dataclasses.replace(command, resume=None)
 
 
 def _no_thread(name: str) -> ConfigError:

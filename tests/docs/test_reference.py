@@ -30,6 +30,8 @@ MODULES = (
     "constants",
     "graph",
     "graph.message",
+    "graph.state",
+    "moments",
     "serde",
     "testing",
 )

@@ -115,6 +115,15 @@ class _Admission(Travel):
     def _begin(self, fencing: str) -> Admitted | Existing:
         """Begin; ``fencing`` says how an attempt under way is fenced off, empty where there is none."""
         request = self.request
+        current = self.opened.run
+        if (
+            request.goes_on
+            and request.moments
+            and current
+            and current.status in RESUMABLE
+            and not request.checkpoint_id
+        ):
+            return self._inside(current, request.moments) or self._start(None, None, fencing)
         if request.checkpoint_id is None:
             return self._start(None, None, fencing) if request.kind == "input" else self._go_on()
         target, end = self.find_checkpoint(request.checkpoint_id)
@@ -133,7 +142,7 @@ class _Admission(Travel):
 
     def _inside(self, run: RunRow, moments: Moments) -> Admitted | None:
         """A run that begins at a moment inside another; None where the other is gone on with, or answered."""
-        request, step = self.request, step_of(str(self.request.checkpoint_id))
+        request, step = self.request, step_of(self.request.checkpoint_id or "")
         if request.kind == "answer" or request.fork is not None or not run.input:
             return None
         unfolding = unfolded(self.transaction, request.thread_id, run, request.checkpoint_id, self.serde)
@@ -141,11 +150,11 @@ class _Admission(Travel):
         if request.kind == "resume" and self.is_current(run) and run.status in RESUMABLE and step == len(steps) - 1:
             return None
         self.check_workflow(run)
-        start = unfolding.meant(moments, self.serde)
+        start, index = unfolding.meant(moments, self.serde)
         given: Any = start.start
         if request.kind == "input":
             given = moments.entered(start, self.serde.loads(request.input, run_place(request.run_id, "input")))
-        return self.begin_at(run, str(request.checkpoint_id), given)
+        return self.begin_at(run, index, given)
 
     def _start(self, base_no: int | None, parent: str | None, fencing: str) -> Admitted:
         """A new run, after the thread's latest one or from an earlier moment."""

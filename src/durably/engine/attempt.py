@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..moments import Moments
 from ..serde import TypedSerializer, encode_exception
-from ..types import MISSING
+from ..types import MISSING, Command
 from . import announce
 from .admission import admit
 from .call import Env
@@ -90,6 +90,11 @@ class Invocation(msgspec.Struct, frozen=True):
     on_busy: str = "reject"
     fork: Fork | None = None
     moments: Moments | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the input is a command, which belongs to how the thread stands now."""
+        return self.kind == "input" and self.moments is not None and isinstance(self.value, Command)
 
 
 def attempt(invocation: Invocation, host: LoopHost | None) -> Steps[Any]:
@@ -211,6 +216,7 @@ def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
         checkpoint_id=options.checkpoint_id,
         fork=invocation.fork,
         moments=invocation.moments,
+        goes_on=invocation.goes_on,
     )
 
 
@@ -303,7 +309,7 @@ def _is_new(invocation: Invocation, run: RunRow) -> bool:
 
 def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
     run = admitted.run
-    inside = invocation.moments is not None and invocation.options.checkpoint_id is not None
+    inside = invocation.goes_on or (invocation.moments is not None and invocation.options.checkpoint_id is not None)
     if _is_new(invocation, run) and not inside:  # a run that begins inside another has an input of its own
         return invocation.value
     return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))

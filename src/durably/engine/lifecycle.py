@@ -7,7 +7,7 @@ next one, and whoever comes with an older one writes nothing.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,8 +20,9 @@ from .decision import Decision, busy, nothing_open
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Ending, Request
 from .rows import END, Outcome, head_of, last_checkpoint
+from .travel import at_step
 
-__all__ = ["begin_update", "cancel", "settle", "unless_changed", "update"]
+__all__ = ["Place", "begin_update", "cancel", "settle", "unless_changed", "update"]
 
 
 def settle(admitted: Admitted, ending: Ending) -> Work:
@@ -73,23 +74,40 @@ def cancel(request: Request, owner: Owner, serde: Serializer) -> Work:
     return work
 
 
-def update(request: Request, owner: Owner, serde: Serializer, value: bytes | None, saved: bytes) -> Work:
+class Place(NamedTuple):
+    """Where in a thread's history a run belongs: after which checkpoint, and as the how-manieth its start counts."""
+
+    parent: str = ""
+    step: int = 0
+
+
+def update(
+    request: Request, owner: Owner, serde: Serializer, value: bytes | None, saved: bytes, place: Place | None = None
+) -> Work:
     """Set what a thread returns and saves, as a run of its own that has ended; returns that run.
 
-    A question that is open stays so; an update of a moment of the past begins a branch of the thread there.
+    A question that is open stays so, unless the update says what its place is: then it takes the place of an open run. An
+    update of a moment of the past begins a branch of the thread there.
     """
 
     def work(transaction: Transaction) -> RunRow:
-        return _Update(request, owner, serde, transaction).write(Outcome(value), saved)
+        return _Update(request, owner, serde, transaction).write(Outcome(value), saved, place)
 
     return work
 
 
-def begin_update(request: Request, owner: Owner, serde: Serializer) -> Work:
-    """Write an update as a run that is to be gone on with: its input says from where."""
+def begin_update(request: Request, owner: Owner, serde: Serializer, place: Place) -> Work:
+    """Write an update as a run that is to be gone on with: its input says from where.
+
+    Args:
+        request: names the thread, and holds the input.
+        owner: this process as the holder of threads.
+        serde: turns values into bytes.
+        place: where in the thread's history it belongs.
+    """
 
     def work(transaction: Transaction) -> RunRow:
-        return _Update(request, owner, serde, transaction).open()
+        return _Update(request, owner, serde, transaction).open(place)
 
     return work
 
@@ -111,7 +129,7 @@ def unless_changed(work: Work, thread_id: str, seen: RunRow | None) -> Work:
 class _Update(Decision):
     """A change from outside to what a thread returns and saves."""
 
-    def write(self, outcome: Outcome, saved: bytes) -> RunRow:
+    def write(self, outcome: Outcome, saved: bytes, place: Place | None) -> RunRow:
         """Write a run that has ended already."""
         latest, transaction = self.opened.run, self.transaction
         if self.is_held():
@@ -127,7 +145,9 @@ class _Update(Decision):
             saved_no=1,
             head=encode_row(replace(head, step=max(-1, head.step - 1))),
         )
-        stays_open = is_now and latest is not None and latest.status in RESUMABLE
+        if place is not None:
+            row = at_step(replace(row, parent=place.parent), place.step - 1)
+        stays_open = place is None and is_now and latest is not None and latest.status in RESUMABLE
         if not stays_open:
             self.leave_behind(latest)
         thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
@@ -135,14 +155,14 @@ class _Update(Decision):
         transaction.put_thread(replace(thread, head_no=row.no, run_no=thread.run_no if stays_open else row.no))
         return row
 
-    def open(self) -> RunRow:
+    def open(self, place: Place) -> RunRow:
         """Write a run that has not begun; it takes the place of an open one."""
         latest, transaction = self.opened.run, self.transaction
         if self.is_held():
             raise busy(self)
-        parent, base_no, _ = self._place()
         head = replace(self.request.head, source="update")
-        row = replace(self.row(self.request.input, parent, base_no, head=head, after=latest), status="stopped")
+        row = self.row(self.request.input, place.parent, self._place()[1], head=head, after=latest)
+        row = at_step(replace(row, status="stopped"), place.step)
         self.leave_behind(latest)
         thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
         row = transaction.put_run(replace(row, thread_no=thread.no))

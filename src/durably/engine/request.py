@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True):
         checkpoint_id: the moment of the thread to start from, None for the latest.
         fork: how to fork the run at ``checkpoint_id``, None where that is not asked for.
         moments: tells the moments inside the workflow's runs, None where it has none.
+        goes_on: whether the input belongs to how the thread stands now, in the middle of an open run too.
         answered: the run whose questions this has answered already, while another attempt of it was under way.
     """
 
@@ -66,6 +67,7 @@ class Request(msgspec.Struct, frozen=True):
     checkpoint_id: str | None = None
     fork: Fork | None = None
     moments: Moments | None = None
+    goes_on: bool = False
     answered: str = ""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow
+from ..checkpoint.heads import encode_row
 from ..checkpoint.transfer import copied_input, copied_records
 from ..errors import ConfigError, UnknownInterruptError
 from .answers import check_answer, is_by_id
@@ -15,9 +16,9 @@ from .decision import Decision
 from .identity import Key, body_path, call_id, run_place
 from .journal import ANSWERED, ASKED, RAISED, Record, decode_records, in_body
 from .request import Admitted, Existing, Fork
-from .rows import START, checkpoint_of, head_of, merge_extra, outcome_of
+from .rows import START, checkpoint_of, head_of, merge_extra, outcome_of, step_checkpoint
 
-__all__ = ["Travel", "tried_again"]
+__all__ = ["Travel", "at_step", "tried_again"]
 
 
 class Travel(Decision):
@@ -68,16 +69,16 @@ class Travel(Decision):
         first = _first(records, answered)
         return self._fork(run, records if first is None else _up_to(records, first), answers)
 
-    def begin_at(self, run: RunRow, parent: str, given: Any) -> Admitted:
+    def begin_at(self, run: RunRow, index: int, given: Any) -> Admitted:
         """A new run from a moment inside another, with the input that stands for that moment."""
         request, latest = self.request, self.opened.run
         source = "input" if request.kind == "input" else "fork"
         extra = merge_extra(head_of(run).extra, request.head.extra)
         data = self.serde.dumps(given, run_place(request.run_id, "input"))
         head = replace(request.head, source=source, extra=extra)
-        row = self.row(data, parent, run.base_no, head=head, after=latest)
+        row = self.row(data, step_checkpoint(run.run_id, index), run.base_no, head=head, after=latest)
         self.leave_behind(latest)
-        return self.hold(row, [])
+        return self.hold(at_step(row, head_of(run).step + index + 1), [])
 
     def _fork(self, run: RunRow, kept: list[Record], replaced: tuple[tuple[Record, Any], ...]) -> Admitted:
         request, latest = self.request, self.opened.run
@@ -92,6 +93,11 @@ class Travel(Decision):
         )
         self.leave_behind(latest)
         return self.hold(row, copied)
+
+
+def at_step(run: RunRow, step: int) -> RunRow:
+    """A new run whose start is the so-manieth checkpoint of its thread."""
+    return replace(run, head=encode_row(replace(head_of(run), step=step)))
 
 
 def tried_again(run: RunRow, records: list[Record]) -> list[Record]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.saved import bases_of, whole
@@ -24,8 +25,8 @@ from .rows import (
     START,
     checkpoint_of,
     decode_extra,
-    end_step,
     head_of,
+    outcome_of,
     parse_checkpoint,
     saved_by,
     step_checkpoint,
@@ -80,60 +81,61 @@ class Unfolded(msgspec.Struct, frozen=True):
             return [Step(saved_by(self.run, serde))]
         return moments.steps(self.story(serde), subgraphs=subgraphs)
 
-    def meant(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> Step:
-        """The moment that is meant.
+    def meant(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> tuple[Step, int]:
+        """The moment that is meant, and its number in the run.
 
         Raises:
             ConfigError: the run never came there.
         """
         if self.at_end:
-            return Step(saved_by(self.run, serde))
+            return Step(saved_by(self.run, serde)), outcome_of(self.run).steps
         steps = self.steps(moments, serde, subgraphs=subgraphs)
-        if self.step is not None and self.step >= len(steps):
-            raise ConfigError(f"run {self.run.run_id} has no step {self.step}: it came to step {len(steps) - 1}")
-        return steps[-1 if self.step is None else self.step]
+        if not self.run.input:
+            return steps[0], outcome_of(self.run).steps
+        index = len(steps) - 1 if self.step is None else self.step
+        if index >= len(steps):
+            raise ConfigError(f"run {self.run.run_id} has no step {index}: it came to step {len(steps) - 1}")
+        return steps[index], index
+
+    def address(self, index: int) -> str:
+        """The checkpoint of one of its moments."""
+        is_end = self.run.status == "done" and index >= outcome_of(self.run).steps
+        return checkpoint_of(self.run.run_id, END) if is_end else step_checkpoint(self.run.run_id, index)
 
     # What people see.
 
     def snapshot(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> StateSnapshot:
         """How the thread stood at the moment that is meant."""
-        if self.at_end:
-            return self._shown(Step(saved_by(self.run, serde), at=self.run.updated_at), None)
-        if self.step is not None:
-            return self._shown(self.meant(moments, serde, subgraphs=subgraphs), self.step)
-        steps = self.steps(moments, serde, subgraphs=subgraphs)
-        return self._shown(steps[-1], len(steps) - 1)
+        step, index = self.meant(moments, serde, subgraphs=subgraphs)
+        return self._shown(step, index)
 
     def snapshots(self, moments: Moments, serde: Serializer) -> Iterator[StateSnapshot]:
         """How it stood at all of its moments, latest first."""
         steps = self.steps(moments, serde)
         for index in range(len(steps) - 1, -1, -1):
-            is_end = self.run.status == "done" and index == len(steps) - 1
-            yield self._shown(steps[index], None if is_end else index)
+            yield self._shown(steps[index], index if self.run.input else outcome_of(self.run).steps)
 
-    def _shown(self, step: Step, index: int | None) -> StateSnapshot:
-        """A moment as the user sees it; without an index, the run's end."""
+    def _shown(self, step: Step, index: int) -> StateSnapshot:
+        """A moment as the user sees it."""
         run, head = self.run, head_of(self.run)
-        number = end_step(run) if index is None else head.step + index
-        is_first = index == 0 or not run.input
+        is_first, is_end = index == 0 or not run.input, run.status == "done" and index >= outcome_of(run).steps
+        at = run.updated_at if is_end else step.at or run.created_at
         metadata = {
             **decode_extra(head).get("metadata", {}),
             "source": head.source if is_first else "loop",
-            "step": number,
+            "step": head.step + index,
             "parents": {},
             "run_id": run.run_id,
             "workflow": run.workflow,
             "status": run.status,
         }
-        parent = run.parent if is_first else step_checkpoint(run.run_id, number - head.step - 1)
+        parent = run.parent if is_first else step_checkpoint(run.run_id, index - 1)
         return StateSnapshot(
             values=step.values,
             next=step.next,
-            config=self._config(
-                checkpoint_of(run.run_id, END) if index is None else step_checkpoint(run.run_id, index)
-            ),
+            config=self._config(self.address(index)),
             metadata=metadata,
-            created_at=datetime.fromtimestamp(step.at or run.created_at, UTC).isoformat(),
+            created_at=datetime.fromtimestamp(at, UTC).isoformat(),
             parent_config=self._config(parent) if parent else None,
             tasks=step.tasks,
             interrupts=tuple(question for task in step.tasks for question in task.interrupts),
@@ -191,8 +193,15 @@ def unfolded(
     )
 
 
-def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer) -> Work:
-    """The run that a checkpoint belongs to, the current one for None; None where the thread has never run."""
+def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer, *, inside: bool = False) -> Work:
+    """The run that a checkpoint belongs to, the current one for None; None where the thread has never run.
+
+    Args:
+        thread_id: the thread.
+        checkpoint_id: the checkpoint.
+        serde: puts together what is stored as differences.
+        inside: whether its end, too, is to be told from what it recorded.
+    """
 
     def work(transaction: Transaction) -> Unfolded | None:
         opened = transaction.open(thread_id)
@@ -207,7 +216,12 @@ def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer) 
                 or (end and run.status != "done")
             ):
                 raise ConfigError(f"thread {thread_id!r} has no checkpoint {checkpoint_id!r}")
-        return None if run is None else unfolded(transaction, thread_id, run, checkpoint_id, serde)
+        if run is None:
+            return None
+        found = unfolded(transaction, thread_id, run, checkpoint_id, serde)
+        if inside and found.at_end:
+            found = replace(found, at_end=False, records=decode_records(transaction.records(run.no)))
+        return found
 
     return work
 

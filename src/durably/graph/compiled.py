@@ -15,10 +15,11 @@ from ..config import get_config, get_stream_writer
 from ..constants import START
 from ..errors import EmptyInputError, GraphRecursionError, InvalidUpdateError, ParentCommand
 from ..func import Task, entrypoint
-from ..types import Command, Display
+from ..moments import Moments
+from ..types import Command, Display, Send
 from ..workflow import Workflow
 from .node import Node, Turn, in_node
-from .progress import Planned, Progress, Standing, Topology, Wrote, wrote
+from .progress import Planned, Progress, Standing, Topology, Wrote, targets_of, wrote
 from .schema import Schema, Values, update_from
 
 __all__ = ["CompiledStateGraph", "Plan"]
@@ -62,6 +63,9 @@ class Plan:
         """Where a run begins: from an input, or from a moment of an earlier run."""
         if isinstance(given, Standing):
             return Progress(self.topology, given)
+        if isinstance(given, Command):
+            nothing_planned = dataclasses.replace(self.topology.initial(previous), plan=())
+            return Progress(self.topology, self.commanded(nothing_planned, given))
         progress = Progress(self.topology, self.topology.initial(previous))
         progress.enter(self.read(given))
         return progress
@@ -80,6 +84,19 @@ class Plan:
         self.input.check(update)
         known = self.topology.state.known(update, where)
         return {name: value for name, value in known.items() if name in self.input.keys}
+
+    def commanded(self, standing: Standing, command: Command[Any]) -> Standing:
+        """How the graph stands after a command from outside: what was planned runs beside what the command leads to."""
+        where = f"the command given to graph {self.name!r}"
+        update = {} if command.update is None else self.topology.state.known(update_from(command.update, where), where)
+        targets = self.topology.checked(targets_of(command.goto), where)
+        planned = {one.node for one in standing.plan if not one.sent}
+        more = [Planned(one.node, one.arg, True) if isinstance(one, Send) else Planned(one) for one in targets]
+        return dataclasses.replace(
+            standing,
+            values=self.topology.partly(standing.values, [(where, Wrote(update))]),
+            plan=(*standing.plan, *(one for one in more if one.sent or one.node not in planned)),
+        )
 
     def value(self, values: dict[str, Any]) -> dict[str, Any]:
         """What the graph returns at this state."""
@@ -113,7 +130,8 @@ class Plan:
             if progress.plan:
                 self._pause("after", self.after, progress.standing.last, progress)
         values = progress.standing.values
-        return entrypoint.final(value=self.value(values), save=values)
+        steps = taken + (0 if isinstance(given, Standing) else 1)
+        return entrypoint.final(value=self.value(values), save=values, steps=max(1, steps))
 
     def _pause(self, when: str, where: frozenset[str], nodes: Iterable[str], progress: Progress) -> None:
         if where and not where.isdisjoint(nodes):
@@ -174,9 +192,10 @@ async def _all(calls: Calls) -> list[Any]:
 class CompiledStateGraph(Workflow[Any, dict[str, Any]], Generic[StateT]):
     """A graph that can be run: a `Workflow`. Made by `StateGraph.compile`, not by hand."""
 
-    def __init__(self, plan: Plan, made: Workflow[Any, Any], builder: Any) -> None:
+    def __init__(self, plan: Plan, moments: Moments, made: Workflow[Any, Any], builder: Any) -> None:
         function = replace(made._function, says_values=True, display=Display(hidden=True))
-        super().__init__(function, made._settings)
+        super().__init__(function, replace(made._settings, moments=moments))
+        self.moments = moments
         self._plan = plan
         self.builder = builder
 

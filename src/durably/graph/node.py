@@ -21,7 +21,7 @@ from ..workflow import Workflow
 from .progress import Target, Topology, Wrote, shown, targets_of
 from .schema import Schema, Values
 
-__all__ = ["Branch", "Callee", "Node", "Policies", "Turn"]
+__all__ = ["Branch", "Callee", "Node", "Policies", "Turn", "adrive", "drive", "in_node"]
 
 INJECTED: Final = ("config", "runtime", "store", "writer", "previous")
 
@@ -236,6 +236,11 @@ class Node:
         """Whether any of them is to be awaited."""
         return any(callee.is_async for callee in self.callees)
 
+    @property
+    def is_routed_async(self) -> bool:
+        """Whether any of its conditional edges is to be awaited."""
+        return any(branch.path.is_async for branch in self.branches)
+
     def given(self, turn: Turn) -> Any:
         """What its function is called with."""
         return turn.arg if turn.sent else self.schema.view(turn.values)
@@ -271,10 +276,10 @@ class Node:
         """The task whose calls are the node's runs."""
 
         def blocking(turn: Turn, /, **injected: Any) -> Any:
-            return _drive(self.work(topology, turn), injected)
+            return drive(self.work(topology, turn), injected)
 
         async def awaiting(turn: Turn, /, **injected: Any) -> Any:
-            return await _adrive(self.work(topology, turn), injected)
+            return await adrive(self.work(topology, turn), injected)
 
         function: Any = awaiting if self.is_async else blocking
         self._dress(function)
@@ -327,7 +332,7 @@ def _outward(result: Any) -> Command[Any] | None:
     return None
 
 
-def _drive(work: Work, injected: Mapping[str, Any]) -> Any:
+def drive(work: Work, injected: Mapping[str, Any]) -> Any:
     """Make the calls on this thread."""
     try:
         callee, given = next(work)
@@ -342,7 +347,7 @@ def _drive(work: Work, injected: Mapping[str, Any]) -> Any:
         return stop.value
 
 
-async def _adrive(work: Work, injected: Mapping[str, Any]) -> Any:
+async def adrive(work: Work, injected: Mapping[str, Any]) -> Any:
     """Await the calls; those of sync functions that may take long are made on threads."""
     try:
         callee, given = next(work)

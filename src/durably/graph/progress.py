@@ -232,7 +232,7 @@ class Progress:
         """What runs in the next step; empty at the end."""
         return self.standing.plan
 
-    def keys(self) -> list[tuple[str, int]]:
+    def calls(self) -> list[tuple[str, int]]:
         """Name and number of each planned call: the n-th of its name."""
         ahead = Counter[str]()
         keys = list[tuple[str, int]]()

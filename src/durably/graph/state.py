@@ -16,6 +16,7 @@ from ..types import CachePolicy, Command
 from ..workflow import Workflow
 from .checks import check
 from .compiled import CompiledStateGraph, Plan, body_of
+from .moments import GraphMoments
 from .node import Branch, Callee, Node, Policies
 from .progress import Topology
 from .schema import Schema, State, is_shape
@@ -264,7 +265,7 @@ class StateGraph(Generic[StateT]):
         mark = entrypoint(
             checkpointer=checkpointer, store=store, cache=cache, context_schema=self.context_schema, name=plan.name
         )
-        return CompiledStateGraph(plan, mark(body_of(plan, self.state_schema)), self)
+        return CompiledStateGraph(plan, GraphMoments(plan), mark(body_of(plan, self.state_schema)), self)
 
     def _branches_of(self, name: str) -> tuple[Branch, ...]:
         return tuple(self._branches.get(name, ()))

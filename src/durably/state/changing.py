@@ -11,12 +11,12 @@ from ..checkpoint.base import Work
 from ..engine.commit import Committer
 from ..engine.function import FinalValue
 from ..engine.identity import new_run_id, run_place
-from ..engine.lifecycle import begin_update, cancel, unless_changed, update
+from ..engine.lifecycle import Place, begin_update, cancel, unless_changed, update
 from ..engine.owner import Owner
 from ..engine.request import Request
-from ..engine.rows import END, START, checkpoint_of
+from ..engine.rows import END, START, checkpoint_of, head_of
 from ..engine.steps import Do, Steps, adrive, drive
-from ..engine.unfolding import find_unfolded
+from ..engine.unfolding import Unfolded, find_unfolded
 from ..errors import ConfigError
 from ..invocation import Config
 from .base import Addressing, config_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..checkpoint.base import BaseCheckpointer
     from ..engine.options import Options
-    from ..moments import Moments
+    from ..moments import Moments, Step
     from ..serde import Serializer
 
 __all__ = ["Changing", "StateUpdate"]
@@ -104,16 +104,16 @@ class Changing(Addressing):
     ) -> Steps[dict[str, Any]]:
         """An update of a moment inside a run: a run that begins there, or that is done where nothing is left to run."""
         serde, committer, thread_id = storage.serde, Committer.of(storage), str(options.thread_id)
-        found = yield from committer.perform(find_unfolded(thread_id, options.checkpoint_id, serde))
-        step = None if found is None else found.meant(moments, serde)
+        found = yield from committer.perform(find_unfolded(thread_id, options.checkpoint_id, serde, inside=True))
+        step, place = (None, Place()) if found is None else _behind(found, moments, serde)
         changed = yield Do(lambda: moments.changed(step, update.values, update.as_node), inline=False)
         request = self._request(options, new_run_id())
         if changed.start is None:
             final = FinalValue(changed.returned, changed.values)
-            work = _update_to(final, request, Owner.of(committer), serde)
+            work = _update_to(final, request, Owner.of(committer), serde, place)
         else:
             data = serde.dumps(changed.start, run_place(request.run_id, "input"))
-            work = begin_update(replace(request, input=data), Owner.of(committer), serde)
+            work = begin_update(replace(request, input=data), Owner.of(committer), serde, place)
         yield from committer.perform(unless_changed(work, thread_id, None if found is None else found.run))
         return config_of(thread_id, checkpoint_of(request.run_id, END if changed.start is None else START))
 
@@ -138,8 +138,14 @@ class Changing(Addressing):
         owner.stop_older(thread_no, fence)
 
 
-def _update_to(value: Any, request: Request, owner: Owner, serde: Serializer) -> Work:
+def _behind(found: Unfolded, moments: Moments, serde: Serializer) -> tuple[Step, Place]:
+    """A moment of a run, and the place behind it."""
+    step, index = found.meant(moments, serde)
+    return step, Place(found.address(index), head_of(found.run).step + index + 1)
+
+
+def _update_to(value: Any, request: Request, owner: Owner, serde: Serializer, place: Place | None = None) -> Work:
     returned, save = (value.value, value.save) if isinstance(value, FinalValue) else (value, value)
     saved = serde.dumps(save, run_place(request.run_id, "saved"))
     apart = None if save is returned else serde.dumps(returned, run_place(request.run_id, "value"))
-    return update(request, owner, serde, apart, saved)
+    return update(request, owner, serde, apart, saved, place)
