@@ -97,7 +97,7 @@ class Schema:
 
     def __init__(self, shape: Any) -> None:
         self.shape = shape
-        self._is_dict = typing.is_typeddict(shape)
+        self._is_dict = _is_typeddict(shape)
         self.keys = {name: _key(name, annotation) for name, annotation in _hints(shape).items()}
 
     def __repr__(self) -> str:
@@ -125,8 +125,13 @@ class Schema:
 def is_shape(kind: Any) -> bool:
     """Whether a class can be the shape of a state."""
     return isinstance(kind, type) and (
-        typing.is_typeddict(kind) or dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields")
+        _is_typeddict(kind) or dataclasses.is_dataclass(kind) or hasattr(kind, "model_fields")
     )
+
+
+def _is_typeddict(kind: Any) -> bool:
+    """Whether a class is a TypedDict, that of ``typing_extensions`` included."""
+    return isinstance(kind, type) and issubclass(kind, dict) and hasattr(kind, "__required_keys__")
 
 
 def _hints(shape: Any) -> dict[str, Any]:
