@@ -152,6 +152,10 @@ SCENARIOS = {
         "resume, by recorded tasks", rows_read, (100, 1_000, 5_000), (100,), kept=(MEMORY, SQLITE), units=together
     ),
     "chat": Scenario("a chat's turn of 1 KB", nothing, (500, 1_000), (50,), kept=(MEMORY, SQLITE)),
+    "graph_loop": Scenario(
+        "steps of a graph", one_commit_each_if_sync, (1_000,), (100,), kept=(NOWHERE, MEMORY, SQLITE)
+    ),
+    "graph_sends": Scenario("Sends of one step", side_by_side, (1_000,), (100,), kept=(NOWHERE, MEMORY, SQLITE)),
     "json": Scenario("a task's JSON of so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
     "blob": Scenario("a task's bytes, so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
 }

@@ -1,4 +1,4 @@
-"""The program under test, written for LangGraph's Functional API.
+"""The program under test, written for LangGraph.
 
 It runs on durably after replacing the one word ``langgraph`` in its imports, which is what the harness does.
 Every scenario returns a function that does the work once; making it is not part of what is measured.
@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import itertools
+import operator
 import os
 import random
 import sqlite3
@@ -15,7 +16,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from langgraph.func import entrypoint, task
 
@@ -472,3 +473,89 @@ def blob(setting: Setting, size: int) -> Callable[[], None]:
 
 def async_blob(setting: Setting, size: int) -> Callable[[], Any]:
     return async_large(setting, "blob", size)
+
+
+# ----------------------------------------------------------------------------------------------------- graphs
+
+
+class Counter(TypedDict):
+    number: int
+
+
+class Numbers(TypedDict):
+    numbers: Annotated[list[int], operator.add]
+
+
+def again(size: int) -> Callable[[Counter], str]:
+    return lambda state: "step" if state["number"] < size else "__end__"
+
+
+def loop_of(step: Any, setting: Setting, size: int) -> Any:
+    """A graph of one node that comes back to itself."""
+    from langgraph.graph import END, START, StateGraph
+
+    builder = StateGraph(Counter)
+    builder.add_node("step", step)
+    builder.add_edge(START, "step")
+    builder.add_conditional_edges("step", again(size), ["step", END])
+    return builder.compile(checkpointer=setting.saver)
+
+
+def sends_of(worker: Any, setting: Setting, size: int) -> Any:
+    """A graph that sends as many pieces of work to one node."""
+    from langgraph.graph import START, StateGraph
+    from langgraph.types import Send
+
+    builder = StateGraph(Numbers)
+    builder.add_node("worker", worker)
+    builder.add_conditional_edges(START, lambda state: [Send("worker", n) for n in range(size)], ["worker"])
+    return builder.compile(checkpointer=setting.saver)
+
+
+def limits(setting: Setting, size: int) -> Any:
+    return {**setting.thread(), "recursion_limit": size + 10}
+
+
+def graph_loop(setting: Setting, size: int) -> Callable[[], None]:
+    """One run of a graph that takes as many steps."""
+    graph = loop_of(lambda state: {"number": state["number"] + 1}, setting, size)
+
+    def work() -> None:
+        assert graph.invoke({"number": 0}, limits(setting, size), **setting.options) == {"number": size}
+
+    return work
+
+
+def async_graph_loop(setting: Setting, size: int) -> Callable[[], Any]:
+    async def step(state: Counter) -> dict[str, int]:
+        return {"number": state["number"] + 1}
+
+    graph = loop_of(step, setting, size)
+
+    async def work() -> None:
+        assert await graph.ainvoke({"number": 0}, limits(setting, size), **setting.options) == {"number": size}
+
+    return work
+
+
+def graph_sends(setting: Setting, size: int) -> Callable[[], None]:
+    """One step of a graph in which a node runs as many times."""
+    graph = sends_of(lambda number: {"numbers": [number]}, setting, size)
+
+    def work() -> None:
+        assert len(graph.invoke({"numbers": []}, limits(setting, size), **setting.options)["numbers"]) == size
+
+    return work
+
+
+def async_graph_sends(setting: Setting, size: int) -> Callable[[], Any]:
+    async def worker(number: int) -> dict[str, list[int]]:
+        return {"numbers": [number]}
+
+    graph = sends_of(worker, setting, size)
+
+    async def work() -> None:
+        found = await graph.ainvoke({"numbers": []}, limits(setting, size), **setting.options)
+        assert len(found["numbers"]) == size
+
+    return work
