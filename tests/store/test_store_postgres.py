@@ -18,9 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from durably import entrypoint
+from durably.checkpoint.postgres import PostgresSaver
 from durably.errors import ConfigError, DatabaseUnavailable, StorageError
 from durably.serde import EncryptedSerializer, TypedSerializer
-from durably.store.base import GetOp, PutOp, SearchOp
+from durably.store.base import BaseStore, GetOp, PutOp, SearchOp
 from durably.store.filters import holds, parse
 from durably.store.postgres import PostgresStore, statements, transactions
 from durably.store.postgres.aio import AsyncPostgresStore
@@ -353,6 +355,21 @@ def test_setup_by_many_at_once_and_again(postgres: Place) -> None:
             done.result()
 
 
+def test_a_checkpointer_shares_the_schema(make: MakePostgres, postgres: Place) -> None:
+    store = make()
+    with PostgresSaver.from_conn_string(postgres.conninfo, schema=postgres.schema) as saver:
+        saver.setup()
+
+        @entrypoint(checkpointer=saver, store=store)
+        def main(text: str, *, store: BaseStore) -> str:
+            store.put(NS, text, {}, once=True)
+            return text
+
+        assert main.invoke("a", thread_id="1") == "a"
+    assert [item.key for item in store.search(NS)] == ["a"]
+    assert query(postgres, "select expires is not null from durably_store_once") == [(True,)], "the run is over"
+
+
 def test_the_script_does_what_setup_does(postgres: Place) -> None:
     with PostgresStore(postgres.conninfo, schema=postgres.schema, index=BY_LETTERS) as store:
         with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
@@ -408,6 +425,13 @@ def test_few_round_trips(make: MakePostgres, trips: list[int], clock: Any) -> No
     trips.clear()
     store.batch([*[GetOp(NS, str(n)) for n in range(50)], SearchOp(NS)])
     assert trips == [53]
+    store.put(NS, "k", {"text": "a"}, ttl=5)
+    trips.clear()
+    assert store.get(NS, "k") is not None
+    assert trips == [1, 1], "the time of the item starts anew"
+    trips.clear()
+    store.forget_once("r")
+    assert trips == [1]
 
 
 @pytest.mark.parametrize("pgbouncer", [False, True])

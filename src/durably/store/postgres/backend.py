@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..._postgres import Database, Options, Source
+from ...checkpoint.opening import Ready
 from ...errors import ConfigError
 from ...serde import TypedSerializer
 from ..embed import Vectors
@@ -29,13 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["PostgresStore"]
 
 WRITES: Final = (Put, Delete)
-
-
-class Ready:
-    """What has been done already; awaiting it takes no time."""
-
-    def __await__(self) -> Iterator[None]:
-        return iter(())
 
 
 class PostgresStore(PreparedStore):
@@ -138,7 +132,7 @@ class PostgresStore(PreparedStore):
 
     def forget_once(self, run_id: str) -> None:
         check_text(run_id, "the run id")
-        self._transactions.write([statements.release(run_id, self._clock() + ONCE_SECONDS)])
+        self._transactions.repeatable(statements.release(run_id, self._clock() + ONCE_SECONDS))
 
     def _sweep(self, now: float) -> tuple[int, int]:
         items, claims = self._transactions.write(list(statements.sweep(now, SWEEP_ROWS)))
@@ -164,7 +158,7 @@ class PostgresStore(PreparedStore):
         touched: set[int] = set()
         results = [self._result(*pair, touched) for pair in zip(plans, answers, strict=True)]
         if touched:
-            self._transactions.write([statements.touch(touched, now)])
+            self._transactions.repeatable(statements.touch(touched, now))
         return results
 
     def _write(self, plans: list[Planned], vectors: Vectors, now: float) -> list[Result]:

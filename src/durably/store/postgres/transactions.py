@@ -64,6 +64,10 @@ class Transactions:
         """Run reading statements, which all see one state, in one round trip."""
         return self._patiently(lambda: self._read(statements))
 
+    def repeatable(self, statement: Statement) -> None:
+        """Run a statement that leaves the same when it is run twice, in one round trip."""
+        self._patiently(lambda: self._read([statement]))
+
     def write(
         self, statements: Sequence[Statement], then: Callable[[list[Answer]], list[Statement]] | None = None
     ) -> list[Answer]:
