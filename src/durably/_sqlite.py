@@ -169,6 +169,7 @@ class Database:
             refuse_foreign(connection.cursor(), self.name)  # before anything is written to it
             if connection.execute("PRAGMA page_count").fetchone() == (0,):  # elsewhere this would write to the file
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA trusted_schema=OFF")  # a file that somebody else has made may hold triggers
             use_wal(connection, self.timeout)
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         except BaseException:
@@ -182,6 +183,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._explained(error) from error
+        except OverflowError as error:  # a number that no column can hold
+            raise StorageError(f"the {self.schema.part} database {self.name} refused: {error}") from error
 
     def _explained(self, error: sqlite3.Error) -> StorageError | ConfigError:
         part, name = self.schema.part, self.name

@@ -101,7 +101,7 @@ tree = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(tree, max_size=12))
 def test_every_tree_can_be_drawn(calls: list[Call]) -> None:
     facts = RunFacts("w", "a", "r", "done", 1, 0.0, 9.0, calls=tuple(calls))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..errors import DecodeError
-from .rows import RunRow
+from .rows import UNREADABLE, RunRow
 
 __all__ = ["Head", "Outcome", "encode_row", "head_of", "outcome_of"]
 
@@ -55,7 +55,7 @@ def head_of(run: RunRow) -> Head:
     """The circumstances of a run."""
     try:
         return _decode_head(run.head)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(f"the stored head of run {run.run_id} cannot be read: {error}") from error
 
 
@@ -65,5 +65,5 @@ def outcome_of(run: RunRow) -> Outcome:
         return Outcome()
     try:
         return _decode_outcome(run.outcome)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(f"the stored outcome of run {run.run_id} cannot be read: {error}") from error

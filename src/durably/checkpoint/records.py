@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from os import urandom
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from ..errors import DecodeError
+from .rows import UNREADABLE
 
 __all__ = [
     "ANSWERED",
@@ -95,7 +96,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         paired: whether ``data`` is both what a nested workflow returned and what it saved.
     """
 
-    kind: int
+    kind: Annotated[int, msgspec.Meta(ge=RETURNED, le=FORGOTTEN)]
     scope: str
     name: str
     n: int
@@ -136,7 +137,7 @@ def decode_journal(chunks: Iterable[bytes]) -> list[Record]:
     """All records of a journal, oldest first."""
     try:
         return [record for chunk in chunks for record in _decoder.decode(chunk)]
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(
             f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"
         ) from error

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
 __all__ = [
+    "UNREADABLE",
     "Away",
     "Busy",
     "Chunk",
@@ -29,6 +30,9 @@ __all__ = [
     "Work",
     "new_thread",
 ]
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding damaged bytes raises: ValueError for text that is no text."""
 
 Status: TypeAlias = Literal[
     "pending", "running", "sleeping", "asked", "failed", "stopped", "done", "abandoned", "cancelled", "undone"

@@ -119,21 +119,23 @@ class _Recent:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._values: OrderedDict[tuple[int, str], bytes] = OrderedDict()
+        # With the serializer: as long as its id is in use here, no other one, with another key perhaps, can have it.
+        self._values: OrderedDict[tuple[int, str], tuple[Serializer, bytes]] = OrderedDict()
         self._lock = Lock()
 
     def get(self, serde: Serializer, run_id: str) -> bytes | None:
         """The encoded value that a run saved under this serializer."""
         with self._lock:
-            return self._values.get((id(serde), run_id))
+            found = self._values.get((id(serde), run_id))
+            return None if found is None else found[1]
 
     def put(self, serde: Serializer, run_id: str, encoded: bytes) -> None:
         """Remember a value; the oldest ones make room for it."""
         with self._lock:
-            self._values[id(serde), run_id] = encoded
+            self._values[id(serde), run_id] = (serde, encoded)
             self._bytes += len(encoded)
             while self._bytes > self._max_bytes:
-                _, oldest = self._values.popitem(last=False)
+                _, (_, oldest) = self._values.popitem(last=False)
                 self._bytes -= len(oldest)
 
 

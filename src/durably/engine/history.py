@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..checkpoint.base import Opened, RunRow, Status, ThreadRow, Transaction, Work
 from ..checkpoint.saved import bases_of, whole
 from ..checkpoint.transfer import unsealed_summary
-from ..errors import ConfigError
+from ..errors import ConfigError, DecodeError
 from ..serde import Serializer, rebuild_exception
 from ..types import PregelTask, StateSnapshot
 from .ending import open_questions
@@ -69,7 +69,7 @@ class Moment:
             next=(run.workflow,) if is_open else (),
             config=self._config(checkpoint_of(run.run_id, self.end)),
             metadata=metadata,
-            created_at=datetime.fromtimestamp(run.updated_at if self.end else run.created_at, UTC).isoformat(),
+            created_at=_iso(run.updated_at if self.end else run.created_at),
             parent_config=self._parent(head.source),
             tasks=tasks,
             interrupts=tasks[0].interrupts if tasks else (),
@@ -99,6 +99,15 @@ class Moment:
 
     def _config(self, checkpoint_id: str) -> dict[str, Any]:
         return {"configurable": {"thread_id": self.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
+
+
+def _iso(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise DecodeError(
+            f"the database says that a run was at {seconds} seconds since 1970, which is no time"
+        ) from None
 
 
 def unknown_thread(thread_id: str) -> StateSnapshot:

@@ -67,8 +67,9 @@ def host_identity() -> str:
 
 def is_proved_dead(host: str) -> bool:
     """Whether this machine's operating system proves that the process is gone."""
-    machine, pid, started = host.split("|")
-    if not (machine and started) or machine != _machine():
+    machine, _, process = host.partition("|")
+    pid, _, started = process.partition("|")
+    if not (machine and started and pid.isdecimal()) or machine != _machine():
         return False
     state, began = _process(pid)
     if not state:  # there is no such process, or it is hidden from this user

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import EncodeError, TaskFailed, ValueCodecError
+from ..errors import EncodeError, GraphBubbleUp, TaskFailed, ValueCodecError
 from .exceptions import class_key
 from .typed import TypedSerializer
 
 __all__ = ["describe_exception", "encode_exception", "rebuild_exception"]
+
+NEVER_RECORDED = (KeyboardInterrupt, SystemExit, GeneratorExit, GraphBubbleUp)
+"""No task fails with these: where they are stored, somebody else wrote them, to end the program or to stop a run."""
 
 _MAX_TRACEBACK = 32_768
 _MAX_MESSAGE = 32_768
@@ -54,7 +57,7 @@ def rebuild_exception(record: Any, task: str = "") -> BaseException:
             error = _serializer.loads(payload)
         except ValueCodecError:
             error = None
-        if isinstance(error, BaseException):
+        if isinstance(error, BaseException) and not isinstance(error, NEVER_RECORDED):
             return error
     return TaskFailed(task, str(name).replace(":", "."), str(message), str(traceback))
 

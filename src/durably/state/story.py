@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -41,7 +40,7 @@ class Story:
     """
 
     def __init__(self, run: RunRow, records: list[Record], serde: Serializer) -> None:
-        self._run = run
+        self._run = run = replace(run, created_at=_moment(run.created_at), updated_at=_moment(run.updated_at))
         self._serde = serde
         self._is_fork = head_of(run).source == "fork"
         self._records = defaultdict[str, list[Record]](list)  # of each call, by the path of its body
@@ -169,9 +168,13 @@ def _is_note(record: Record) -> bool:
 
 def _sane(record: Record, moment: float) -> Record:
     """A record with times that can be drawn, whatever a clock or a database says."""
-    started = record.started if isfinite(record.started) and 0 < record.started < LATEST else moment
+    started = record.started if 0 < record.started < LATEST else moment
     seconds = record.seconds if 0 <= record.seconds < LATEST else 0.0
     return replace(record, started=started, seconds=seconds)
+
+
+def _moment(seconds: float) -> float:
+    return seconds if 0 <= seconds < LATEST else 0.0
 
 
 def _ended(record: Record) -> float:

@@ -18,6 +18,7 @@ from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
 from ..opening import Opening, Ready
 from .session import SqliteSession
+from .typed import Typed, bytes_of
 
 __all__ = ["SqliteSaver"]
 
@@ -53,6 +54,11 @@ SCHEMA = Schema(
 )
 
 THREAD_WIDTH = len(ThreadRow.__struct_fields__)
+JOURNAL = "durably_journal.data"
+
+thread_row = Typed(ThreadRow, "durably_thread")
+run_row = Typed(RunRow, "durably_run")
+owner_row = Typed(OwnerRow, "durably_owner")
 
 OPEN = """
     select t.*, h.run_id, h.saved, r.*
@@ -62,7 +68,7 @@ RUN = "select * from durably_run where no = ?"
 SAVED_BASES = """
     with recursive bases (no) as (
         select saved_base from durably_run where no = ?
-        union all select r.saved_base from durably_run r join bases b on r.no = b.no)
+        union select r.saved_base from durably_run r join bases b on r.no = b.no)
     select r.* from bases b join durably_run r on r.no = b.no"""
 SAVE = "update durably_run set saved = ?, saved_base = ? where no = ?"
 DELETE_JOURNAL = "delete from durably_journal where key between ? and ?"
@@ -140,16 +146,16 @@ class _Statements:
             return Opened()
         name, saved, *run = row[THREAD_WIDTH:]
         return Opened(
-            ThreadRow(*row[:THREAD_WIDTH]),
-            None if run[0] is None else RunRow(*run),
-            None if saved is None else (name, saved),
+            thread_row(row[:THREAD_WIDTH]),
+            None if run[0] is None else run_row(run),
+            None if saved is None else (str(name), bytes_of(saved, "durably_run.saved")),
         )
 
     def run(self, run_no: int) -> RunRow | None:
         return self._one_run(RUN, (run_no,))
 
     def saved_bases(self, run_no: int) -> list[RunRow]:
-        return [RunRow(*row) for row in self._execute(SAVED_BASES, (run_no,))]
+        return [run_row(row) for row in self._execute(SAVED_BASES, (run_no,))]
 
     def save(self, run_no: int, saved: bytes | None, saved_base: int) -> None:
         self._execute(SAVE, (saved, saved_base, run_no))
@@ -172,7 +178,7 @@ class _Statements:
         return self._one_run(FIND_KEY, (thread_no, key))
 
     def runs(self, thread_no: int, before: int, limit: int) -> list[RunRow]:
-        return [RunRow(*row) for row in self._execute(RUNS, (thread_no, before, limit))]
+        return [run_row(row) for row in self._execute(RUNS, (thread_no, before, limit))]
 
     def due(self, workflows: Sequence[str], now: float, limit: int) -> list[tuple[ThreadRow, RunRow]]:
         found = [pair for name in workflows for pair in self._pairs(DUE, (name, now, limit))]
@@ -182,7 +188,7 @@ class _Statements:
         return self._one_run(WAITING, (thread_no, after))
 
     def holders(self) -> list[OwnerRow]:
-        return [OwnerRow(*row) for row in self._execute(HOLDERS)]
+        return [owner_row(row) for row in self._execute(HOLDERS)]
 
     def held(self, owner: str) -> list[tuple[ThreadRow, RunRow]]:
         return self._pairs(HELD, (owner,))
@@ -193,15 +199,15 @@ class _Statements:
 
     def _pairs(self, statement: str, bound: tuple[Any, ...]) -> list[tuple[ThreadRow, RunRow]]:
         rows = self._execute(statement, bound)
-        return [(ThreadRow(*row[:THREAD_WIDTH]), RunRow(*row[THREAD_WIDTH:])) for row in rows]
+        return [(thread_row(row[:THREAD_WIDTH]), run_row(row[THREAD_WIDTH:])) for row in rows]
 
     def _one_run(self, statement: str, parameters: tuple[int | str, ...]) -> RunRow | None:
         row = self._execute(statement, parameters).fetchone()
-        return None if row is None else RunRow(*row)
+        return None if row is None else run_row(row)
 
     def records(self, run_no: int, after: int = 0) -> list[bytes]:
         base = run_no * CHUNKS_A_RUN  # places are numbered from one, without gaps
-        return [data for (data,) in self._execute(RECORDS, (base + after, base + CHUNKS_A_RUN))]
+        return [bytes_of(data, JOURNAL) for (data,) in self._execute(RECORDS, (base + after, base + CHUNKS_A_RUN))]
 
     def put_thread(self, row: ThreadRow) -> ThreadRow:
         cursor = self._execute(PUT_THREAD, THREAD_COLUMNS(row))
@@ -219,11 +225,11 @@ class _Statements:
 
     def thread(self, thread_no: int) -> ThreadRow | None:
         row = self._execute(THREAD, (thread_no,)).fetchone()
-        return None if row is None else ThreadRow(*row)
+        return None if row is None else thread_row(row)
 
     def owner(self, owner: str) -> OwnerRow | None:
         row = self._execute(OWNER, (owner,)).fetchone()
-        return None if row is None else OwnerRow(*row)
+        return None if row is None else owner_row(row)
 
     def put_owner(self, row: OwnerRow) -> None:
         self._execute(PUT_OWNER, (row.owner, row.host, row.until))

@@ -1,0 +1,296 @@
+"""A program whose database somebody else has written to: what comes of each change, and what Python was asked to do.
+
+``python tampering.py FOLDER BACKEND SEED CHANGES plain|sealed`` makes a database with runs of every kind, changes one column
+of one row at a time (to hostile values, to damaged ones, to those of other rows), and uses the database as programs do. It
+prints what surprised it: an error that is no `DurablyError`, and every import, execution of code, process, connection or file
+that reading led to. 1,000 changes take about a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import sqlite3
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from durably import Command, entrypoint, interrupt, task
+from durably.checkpoint.base import BaseCheckpointer
+from durably.checkpoint.sqlite import SqliteSaver
+from durably.errors import DurablyError
+from durably.serde import EncryptedSerializer, TypedSerializer
+
+KEY = bytes(range(32))
+THREADS = ("done", "asked", "failed", "forked")
+TABLES = ("durably_thread", "durably_run", "durably_journal", "durably_owner")
+
+
+# Backends: how to open one, and how to write behind its back.
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A kind of database with the tables of a checkpointer."""
+
+    open: Callable[[str, Any], BaseCheckpointer]
+    connect: Callable[[str], Any]
+    mark: str
+    """What stands for a value in its SQL."""
+
+
+BACKENDS = {
+    "sqlite": Backend(
+        lambda place, serde: SqliteSaver(f"{place}/runs.db", serde=serde),
+        lambda place: sqlite3.connect(f"{place}/runs.db", isolation_level=None),
+        "?",
+    ),
+}
+
+
+# What Python is asked to do while stored bytes are read. Files of this program, and those of its database, are no news.
+
+WATCHED = ("import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "ctypes.", "pickle.", "marshal.", "shutil.",
+           "code.__new__", "function.__new__", "builtins.input", "webbrowser.", "urllib.", "sys.set", "sys.add")  # fmt: skip
+OWNER_IN_PROC = re.compile(r"/proc/(self|\d+)/stat|/proc/sys/kernel/random/boot_id")
+armed = False
+events: list[str] = []
+
+
+def listen(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook."""
+    if armed and event.startswith(WATCHED) and not is_traceback(sys._getframe(1)):
+        what = str(arguments[0]) if arguments else ""
+        if not (event == "open" and (OWNER_IN_PROC.fullmatch(what) or "runs.db" in what)):
+            events.append(f"{event} {what[:100]}")
+
+
+def is_traceback(frame: FrameType | None) -> bool:
+    """Whether a traceback is written: that parses the source of this program to say where in a line an error was."""
+    while frame is not None and frame.f_globals.get("__name__") != "traceback":
+        frame = frame.f_back
+    return frame is not None
+
+
+# The program.
+
+MADE: dict[str, int] = {}
+
+
+@task
+def part(text: str, n: int) -> dict[str, Any]:
+    MADE[text] = MADE.get(text, 0) + 1
+    return {"text": text * n, "n": n, "tags": {"a", "b"}, "pair": (1, 2.5)}
+
+
+@task
+def whole(text: str) -> str:
+    return "".join(part(text, n).result()["text"] for n in range(1, 3))
+
+
+@task
+def fails(text: str) -> str:
+    raise ValueError(text)
+
+
+def program(saver: BaseCheckpointer) -> Any:
+    """The workflow."""
+
+    @entrypoint(checkpointer=saver, name="shop")
+    def shop(order: str, *, previous: list[str] | None = None) -> list[str]:
+        lines = [*(previous or []), whole(order).result()]
+        if order == "ask":
+            lines.append(interrupt({"sure": order}, response_schema={"type": "string"}))
+        if order == "fail":
+            lines.append(fails(order).result())
+        return lines
+
+    return shop
+
+
+def fill(shop: Any) -> None:
+    """Runs of every kind."""
+    for n in range(4):
+        shop.invoke("chat" * 50 + str(n), {"metadata": {"n": n}, "tags": ["a"]}, thread_id="done")
+    shop.invoke("ask", thread_id="asked")
+    with suppress(ValueError):
+        shop.invoke("fail", thread_id="failed")
+    shop.invoke("ask", thread_id="forked")
+    shop.invoke(Command(resume="yes"), thread_id="forked")
+    shop.fork(thread_id="forked", before=shop.runs("forked")[0].calls()[0])
+
+
+def uses(shop: Any, thread_id: str) -> Iterator[Callable[[], Any]]:
+    """What programs do with a thread; each may be refused."""
+    config = {"configurable": {"thread_id": thread_id}}
+    yield lambda: shop.get_state(config)
+    yield lambda: list(shop.get_state_history(config))
+    yield lambda: [run.calls() for run in shop.runs(thread_id)]
+    yield lambda: [(shop.draw(config).svg, shop.draw(config).mermaid)]
+    yield lambda: list(shop.threads(metadata={"n": 3}))
+    yield lambda: shop.checkpointer.copy_thread(thread_id, "copy")
+    yield shop.recover
+    yield lambda: shop.invoke(Command(resume="yes"), config)
+    yield lambda: shop.invoke(None, config)
+    yield lambda: shop.fork(config)
+    yield lambda: shop.invoke("more", config)
+    yield lambda: shop.update_state(config, ["new"])
+    yield lambda: shop.checkpointer.prune(thread_id, keep_last=1)
+    yield lambda: shop.checkpointer.delete_thread("copy")
+
+
+# The changes.
+
+
+def typed(wire: Any, classes: Any = None) -> bytes:
+    """A stored value of the typed form, written by somebody who knows it well."""
+    root = [msgspec.msgpack.Ext(0x7F, b"\x01"), wire] + ([] if classes is None else [classes])
+    return msgspec.msgpack.encode(root)
+
+
+def hostile() -> list[Any]:
+    """Values that nobody stores, and that somebody may hope something of."""
+    exit_ = [msgspec.msgpack.Ext(0x41, b""), "builtins:SystemExit", [3], {}, None, None, False]
+    return [
+        None, 0, 1, -1, 2**62, 1.5, float("inf"), "", "x", "../../etc/passwd", "a|b", "a|../../x|c", "' or 1=1 --", "\x00",
+        b"", b"\x00", b"\xff" * 9, b"\x91" * 4000, b"\x80", b"\x93\xc0\xc0\xc0", b"\xc1Z" + b"\x00" * 12,
+        b"\xc1D1" + b"\x00" * 12,
+        b"cos\nsystem\n(S'true'\ntR.", typed([msgspec.msgpack.Ext(0x40, b"\x00")], [["os:system", [], 0]]),
+        typed(["x", "m", "t", typed(exit_)]), msgspec.msgpack.encode(["builtins:SystemExit", "m", "t", typed(exit_)]),
+        msgspec.msgpack.encode([[kind, "", "whole", 0, b"", b"\xc0"] for kind in (0, 1, 2, 3, 4, 9)]),
+        msgspec.msgpack.encode([[0, "~x/y", "part", -5, b"", b"\xc0", -1e300, 1e300, -1, True, b"\xff", b"\xff"]]),
+    ]  # fmt: skip
+
+
+def damaged(value: Any, rng: random.Random) -> Iterator[Any]:
+    """A stored value with something wrong."""
+    if isinstance(value, bytes) and value:
+        for _ in range(4):
+            at = rng.randrange(len(value))
+            yield value[:at] + bytes([value[at] ^ (1 << rng.randrange(8))]) + value[at + 1 :]
+        yield value[: rng.randrange(len(value))]
+        yield value * 2
+    elif isinstance(value, (int, float)):
+        yield value + 1
+        yield value - 1
+        yield value * 1_000_003
+
+
+class Tamper:
+    """Writes to the tables of a database, and puts back what was there."""
+
+    def __init__(self, backend: Backend, place: str) -> None:
+        self._connection = backend.connect(place)
+        self._mark = backend.mark
+        self.tables = {table: self._rows(table) for table in TABLES}
+
+    def _rows(self, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        cursor = self._connection.execute(f"select * from {table} order by 1")
+        return [column[0] for column in cursor.description], cursor.fetchall()
+
+    def changes(self, rng: random.Random) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
+        """Table, column, row, and the value to put there."""
+        for table, (columns, rows) in self.tables.items():
+            for at, column in enumerate(columns):
+                others = [row[at] for row in rows]
+                for row in rng.sample(rows, min(2, len(rows))):
+                    values = [
+                        *rng.sample(hostile(), 9),
+                        *damaged(row[at], rng),
+                        *rng.sample(others, min(3, len(others))),
+                    ]
+                    yield from ((table, column, row, value) for value in values if value != row[at])
+
+    def write(self, table: str, column: str, row: tuple[Any, ...], value: Any) -> bool:
+        """Change it; whether the database lets that happen."""
+        key = self.tables[table][0][0]
+        statement = f"update {table} set {column} = {self._mark} where {key} = {self._mark}"
+        try:
+            self._connection.execute(statement, (value, row[0]))
+        except Exception:
+            return False
+        return True
+
+    def restore(self) -> None:
+        """All rows as they were."""
+        self._connection.execute("begin")
+        for table, (columns, rows) in self.tables.items():
+            self._connection.execute(f"delete from {table}")
+            marks = ", ".join([self._mark] * len(columns))
+            for row in rows:
+                self._connection.execute(f"insert into {table} values ({marks})", row)
+        self._connection.execute("commit")
+
+
+def too_long(*_: Any) -> None:
+    """Reading stored bytes ends in reasonable time; this is no measurement."""
+    raise TimeoutError("it does not end")
+
+
+def campaign(place: str, name: str, seed: int, count: int, *, sealed: bool) -> dict[str, Any]:
+    """Change after change."""
+    global armed
+    signal.signal(signal.SIGALRM, too_long)
+    backend, rng = BACKENDS[name], random.Random(seed)
+    serde: Any = EncryptedSerializer(keys=KEY) if sealed else TypedSerializer()
+    with backend.open(place, serde) as saver:
+        fill(program(saver))
+    tamper = Tamper(backend, place)
+    warm_up(backend, place, serde)
+    tamper.restore()
+    surprises: list[str] = []
+    outcomes = {"changes": 0, "done": 0, "refused": 0}
+    changes = list(tamper.changes(rng))
+    for table, column, row, value in rng.sample(changes, min(count, len(changes))):
+        if tamper.write(table, column, row, value):
+            outcomes["changes"] += 1
+            with backend.open(place, serde) as saver:
+                shop = program(saver)
+                for thread_id in rng.sample(THREADS, 2):
+                    for number, use in enumerate(uses(shop, thread_id)):
+                        armed = True
+                        signal.alarm(20)
+                        try:
+                            use()
+                            outcomes["done"] += 1
+                        except DurablyError:
+                            outcomes["refused"] += 1
+                        except BaseException as error:
+                            if (
+                                not isinstance(error, ValueError) or str(error) != "fail"
+                            ):  # what the program itself raises
+                                surprises.append(
+                                    f"{table}.{column} = {value!r:.60}, use {number} of {thread_id}: {error!r:.200}"
+                                )
+                        finally:
+                            armed = False
+                            signal.alarm(0)
+        tamper.restore()
+    return {**outcomes, "surprises": surprises, "events": sorted(set(events))}
+
+
+def warm_up(backend: Backend, place: str, serde: Any) -> None:
+    """Everything once, so that what this program loads by itself is loaded."""
+    with backend.open(place, serde) as saver:
+        shop = program(saver)
+        for thread_id in THREADS:
+            for use in uses(shop, thread_id):
+                with suppress(DurablyError, ValueError):
+                    use()
+    with suppress(DurablyError):  # for a class that is not known the annotations of the whole program are read, once
+        TypedSerializer().loads(typed([msgspec.msgpack.Ext(0x40, b"\x00")], [["os:system", [], 0]]))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    sys.addaudithook(listen)
+    _, folder, kind, number, most, form = sys.argv
+    sys.stdout.write(json.dumps(campaign(folder, kind, int(number), int(most), sealed=form == "sealed")))

@@ -1,0 +1,193 @@
+"""Whoever can write to the database cannot run code, and what they damage is refused with a clear error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tampering import BACKENDS, KEY, THREADS, Tamper, fill, program, typed, uses
+
+from durably import InMemorySaver, entrypoint, task
+from durably.checkpoint.sqlite import SqliteSaver
+from durably.errors import DecodeError, StorageError, TaskFailed
+from durably.serde import EncryptedSerializer, TypedSerializer, encode_exception, rebuild_exception
+from durably.serde.delta import compress, shrink
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
+SCRIPT = str(Path(__file__).with_name("tampering.py"))
+Ext = msgspec.msgpack.Ext
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(("form", "changes"), [("plain", 50), ("sealed", 30)])
+def test_no_change_of_any_column_runs_code_or_surprises(tmp_path: Path, name: str, form: str, changes: int) -> None:
+    command = [sys.executable, SCRIPT, str(tmp_path), name, "7", str(changes), form]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    report = json.loads(done.stdout)
+    assert report["surprises"] == []
+    assert report["events"] == [], "no import, no code, no process, no connection, no file"
+    assert report["changes"] > changes * 0.5 and report["refused"] > changes
+
+
+def test_the_listener_hears_what_it_listens_for(tmp_path: Path) -> None:
+    code = (
+        "import sys, tampering; sys.addaudithook(tampering.listen); tampering.armed = True\n"
+        "import colorsys; exec('1'); open(sys.argv[1], 'w').close()\n"
+        "tampering.armed = False; print(*{event.split()[0] for event in tampering.events})"
+    )
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, cwd=folder, check=True
+    )
+    assert {"import", "exec", "compile", "open"} <= set(done.stdout.decode().split())
+
+
+# With encryption.
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(
+    ("table", "column", "read"),
+    [
+        ("durably_run", "saved", lambda shop: shop.get_state(thread_id="a")),
+        ("durably_run", "saved", lambda shop: shop.invoke("x", thread_id="a")),
+        ("durably_run", "input", lambda shop: shop.fork(thread_id="a")),
+        ("durably_journal", "data", lambda shop: shop.runs("a")[0].calls()),
+        ("durably_journal", "data", lambda shop: shop.fork(thread_id="a")),
+    ],
+)
+def test_a_sealed_value_is_read_only_in_its_run(tmp_path: Path, name: str, table: str, column: str, read: Any) -> None:
+    backend, place = BACKENDS[name], str(tmp_path)
+    with backend.open(place, EncryptedSerializer(keys=KEY)) as saver:
+        for order, thread_id in (("mine", "a"), ("theirs", "b")):
+            program(saver).invoke(order, thread_id=thread_id)
+    tamper = Tamper(backend, place)
+    columns, (mine, theirs) = tamper.tables[table]
+    assert tamper.write(table, column, mine, theirs[columns.index(column)])
+    with backend.open(place, EncryptedSerializer(keys=KEY)) as saver, pytest.raises(DecodeError, match="moved from"):
+        read(program(saver))
+
+
+def test_a_sealed_value_is_read_only_in_its_call() -> None:
+    saver = InMemorySaver(serde=EncryptedSerializer(keys=KEY))
+    program(saver).invoke("mine", thread_id="a")
+    (run,) = program(saver).runs("a")
+    first, second, *_ = run._records
+    swapped = (msgspec.structs.replace(first, data=second.data), second)
+    with pytest.raises(DecodeError, match="moved from another row"):
+        replace(run, _records=swapped).calls()
+
+
+# Bombs.
+
+
+def test_saved_values_that_are_differences_to_one_another_end(tmp_path: Path) -> None:
+    backend, place = BACKENDS["sqlite"], str(tmp_path)
+    with backend.open(place, TypedSerializer()) as saver:
+        fill(program(saver))
+    tamper = Tamper(backend, place)
+    columns, rows = tamper.tables["durably_run"]
+    chat = [row for row in rows if row[columns.index("saved_base")]][-1]
+    for base in (chat[0], rows[0][0], rows[-1][0], 2**40):
+        assert tamper.write("durably_run", "saved_base", chat, base)
+        tamper.write("durably_run", "saved_base", rows[0], chat[0])
+        with backend.open(place, TypedSerializer()) as saver:
+            for thread_id in THREADS:
+                for use in list(uses(program(saver), thread_id))[:3]:
+                    try:
+                        use()
+                    except DecodeError:
+                        pass
+        tamper.restore()
+
+
+def test_layers_of_compression_are_each_limited() -> None:
+    serializer = TypedSerializer(max_bytes=1_000_000)
+    bomb = serializer.dumps(b"")
+    bomb = compress(msgspec.msgpack.encode(b"\x00" * 900_000))
+    assert serializer.loads(bomb) == b"\x00" * 900_000
+    with pytest.raises(DecodeError):
+        serializer.loads(compress(msgspec.msgpack.encode(b"\x00" * 1_100_000)))
+    data = b"\x00" * 4000
+    for _ in range(5):
+        data = shrink(data)
+    with pytest.raises(DecodeError):
+        serializer.loads(b"\xc1Z" + b"\x00" * 8 + data)
+
+
+def test_numbers_of_any_size_are_read_and_none_is_written_out() -> None:
+    serializer = TypedSerializer()
+    huge = 1 << 4_000_000
+    assert serializer.loads(serializer.dumps(huge)) == huge
+    with pytest.raises(DecodeError) as caught:
+        serializer.loads(typed([Ext(0x40, b"\x00"), huge.bit_length()], [[huge.bit_length(), [], 0]]))
+    assert len(str(caught.value)) < 1_000
+
+
+# Exceptions.
+
+
+@pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
+def test_a_stored_failure_cannot_end_the_program(name: str) -> None:
+    payload = typed([Ext(0x41, b""), f"builtins:{name}", [3], {}, None, None, False])
+    rebuilt = rebuild_exception([f"builtins:{name}", "3", "", payload], "pay")
+    assert isinstance(rebuilt, TaskFailed)
+    assert type(rebuild_exception(encode_exception(KeyError("x")))) is KeyError
+
+
+def test_a_stored_signal_of_the_engine_is_a_failure() -> None:
+    payload = typed([Ext(0x41, b""), "durably.errors:GraphInterrupt", [[]], {}, None, None, False])
+    assert isinstance(rebuild_exception(["durably.errors:GraphInterrupt", "", "", payload], "pay"), TaskFailed)
+
+
+# The file.
+
+
+def test_triggers_in_a_file_load_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    @task
+    def work(n: int) -> int:
+        return n
+
+    def run(saver: SqliteSaver) -> Any:
+        @entrypoint(checkpointer=saver)
+        def job(n: int) -> int:
+            return work(n).result()
+
+        return job.invoke(1, thread_id="a")
+
+    with SqliteSaver(path) as saver:
+        run(saver)
+    connection = BACKENDS["sqlite"].connect(str(tmp_path))
+    connection.execute(
+        "create trigger t after insert on durably_journal begin select load_extension('/tmp/evil.so'); end"
+    )
+    connection.close()
+    with SqliteSaver(path) as saver, pytest.raises(StorageError, match=r"load_extension|not authorized"):
+        run(saver)
+
+
+def test_wrongly_typed_columns_are_named(tmp_path: Path) -> None:
+    backend, place = BACKENDS["sqlite"], str(tmp_path)
+    with backend.open(place, TypedSerializer()) as saver:
+        program(saver).invoke("x", thread_id="a")
+    tamper = Tamper(backend, place)
+    for table, column, value in (
+        ("durably_thread", "fence", b"x"),
+        ("durably_run", "attempt", "x"),
+        ("durably_run", "head", "x"),
+        ("durably_journal", "data", 5),
+    ):
+        tamper.write(table, column, tamper.tables[table][1][0], value)
+        wrong = f"{table}.{column} holds a value of type {type(value).__name__}"
+        with backend.open(place, TypedSerializer()) as saver, pytest.raises(DecodeError, match=wrong):
+            program(saver).runs("a")
+        tamper.restore()
