@@ -69,8 +69,8 @@ def test_a_sealed_value_is_read_only_in_its_run(tmp_path: Path, name: str, table
         for order, thread_id in (("mine", "a"), ("theirs", "b")):
             program(saver).invoke(order, thread_id=thread_id)
     tamper = Tamper(backend, place)
-    columns, (mine, theirs) = tamper.tables[table]
-    assert tamper.write(table, column, mine, theirs[columns.index(column)])
+    columns, rows = tamper.tables[table]  # those of the first run before those of the second
+    assert tamper.write(table, column, rows[0], rows[-1][columns.index(column)])
     with backend.open(place, EncryptedSerializer(keys=KEY)) as saver, pytest.raises(DecodeError, match="moved from"):
         read(program(saver))
 

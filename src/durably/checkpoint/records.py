@@ -96,7 +96,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         paired: whether ``data`` is both what a nested workflow returned and what it saved.
     """
 
-    kind: Annotated[int, msgspec.Meta(ge=RETURNED, le=FORGOTTEN)]
+    kind: Annotated[int, msgspec.Meta(ge=RETURNED, le=BEGAN)]
     scope: str
     name: str
     n: int

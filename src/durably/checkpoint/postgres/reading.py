@@ -37,10 +37,12 @@ OPEN_RECORDS: Final = """
     where t.thread_id = any(%s::text[]) and r.status in ('asked', 'failed', 'stopped') order by r.no, j.place"""
 NUMBERS: Final = "select nextval('{schema}.durably_number') from generate_series(1, %s)"
 RUNS_BY_NO: Final = f"{RUNS} where r.no = any(%s::bigint[])"
+# No chain is that long, unless somebody has made it a circle.
 BASES: Final = f"""
     with recursive bases (start, depth, no) as (
         select no, 1, saved_base from {{schema}}.durably_run where no = any(%s::bigint[])
-        union all select b.start, b.depth + 1, r.saved_base from bases b join {{schema}}.durably_run r on r.no = b.no)
+        union all select b.start, b.depth + 1, r.saved_base from bases b join {{schema}}.durably_run r on r.no = b.no
+        where b.depth < 1000)
     select b.start, {columns(RUN, "r")} from bases b join {{schema}}.durably_run r on r.no = b.no order by b.start, b.depth"""
 RECORDS: Final = """
     select run_no, data from {schema}.durably_journal where run_no = any(%s::bigint[]) order by run_no, place"""
