@@ -413,6 +413,19 @@ def test_a_request_that_was_made_already_is_refused(model: ModelServer, clients:
         record(["a"])
 
 
+class Open:
+    """A stream of a sync client."""
+
+    def __init__(self, closed: list[int]) -> None:
+        self._closed = closed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("a")
+
+    def close(self) -> None:
+        self._closed.append(1)
+
+
 def test_colours_must_agree() -> None:
     async def reading() -> None:
         with pytest.raises(ConfigError, match="read it with `for`"):
@@ -421,6 +434,15 @@ def test_colours_must_agree() -> None:
     asyncio.run(reading())
     with pytest.raises(ConfigError, match="read it with `async for`"):
         list(record(aiter_of("a")))
+
+    closed: list[int] = []
+
+    async def closing() -> None:
+        with pytest.raises(ConfigError, match="read it with `for`"):
+            [event async for event in record(lambda: Open(closed))]
+
+    asyncio.run(closing())
+    assert closed == [1]
 
     async def request() -> AsyncIterator[str]:
         raise AssertionError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ..engine.steps import Steps
@@ -65,11 +66,13 @@ class Source:
         if _is_manager(value):
             manager = value
             value = yield _Step(manager, "__enter__", "__aenter__")
-            leave = getattr(manager, "__exit__", None) or manager.__aexit__
-            self._leave = lambda: leave(None, None, None)
+            leave: Any = partial(getattr(manager, "__exit__", None) or manager.__aexit__, None, None, None)
+            self._leave = leave
         else:
-            self._leave = getattr(value, "aclose", None) or getattr(value, "close", None)
-        self._events = value.__aiter__() if hasattr(value, "__aiter__") else iter(value)
+            leave = getattr(value, "aclose", None) or getattr(value, "close", None)
+            self._leave = None if hasattr(value, "__aiter__") else leave  # in a `for` it cannot be awaited
+        self._events = yield _Step(value, "__iter__", "__aiter__")
+        self._leave = leave
 
 
 class _Step:
@@ -99,7 +102,8 @@ class _Step:
         if method is None:
             raise ConfigError("record() was given a stream of a sync client: read it with `for`, not `async for`")
         try:
-            return await method()
+            value = method()
+            return await value if inspect.isawaitable(value) else value
         except StopAsyncIteration:
             return self._end
 
