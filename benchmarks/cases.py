@@ -122,6 +122,10 @@ def encoded_and_written(case: Case) -> Case:
     return Case(f"insert_{case.scenario}", "sync", case.size, case.backend)
 
 
+def through_a_queue(case: Case) -> Case:
+    return Case("queue", case.colour, case.size)
+
+
 def nothing(case: Case) -> None:
     return None
 
@@ -158,6 +162,8 @@ SCENARIOS = {
     "graph_sends": Scenario("Sends of one step", side_by_side, (1_000,), (100,), kept=(NOWHERE, MEMORY, SQLITE)),
     "json": Scenario("a task's JSON of so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
     "blob": Scenario("a task's bytes, so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
+    "chunks": Scenario("chunks of a stream", through_a_queue, (10_000,), (2_000,), kept=(NOWHERE,)),
+    "paced_chunks": Scenario("chunks, one a millisecond", nothing, (1_000,), (200,), kept=(NOWHERE,)),
 }
 
 ALL_KEPT = (NOWHERE, MEMORY, SQLITE, SQLITE_SYNC, SQLITE_FULL)
@@ -174,6 +180,7 @@ LIMITS = {
     "select_rows": "one select, and a loop over its rows",
     "insert_json": "encode, insert and commit",
     "insert_blob": "encode, insert and commit",
+    "queue": "put in a queue and get",
     "threads_napping": "bare threads",
     "napping": "asyncio.sleep",
 }

@@ -52,6 +52,7 @@ RULES = (
     Rule(("callers",), ("sqlite",), Goal(60, 1), ASYNC, smallest=64),
     Rule(("resume",), ("",), Goal(150, 3), smallest=5_000),
     Rule(("json", "blob"), ("",), Goal(1.5, 1.3)),
+    Rule(("chunks",), ("none",), Goal(2, 4)),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIOS = {"empty", "one_thread", "sequential", "fan_out", "naps", "callers", "resume", "chat", "json", "blob"}
-SCENARIOS |= {"graph_loop", "graph_sends"}
+SCENARIOS |= {"graph_loop", "graph_sends", "chunks", "paced_chunks"}
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:

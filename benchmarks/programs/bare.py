@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 NAP = 0.05  # seconds
@@ -193,3 +194,43 @@ def insert_json(setting: Setting, size: int) -> Callable[[], None]:
 
 def insert_blob(setting: Setting, size: int) -> Callable[[], None]:
     return encoded(setting, lambda: os.urandom(size * MB))
+
+
+def queue(setting: Setting, size: int) -> Callable[[], None]:
+    """As many items from one thread to another."""
+
+    def work() -> None:
+        items: SimpleQueue[int | None] = SimpleQueue()
+
+        def write() -> None:
+            for number in range(size):
+                items.put(number)
+            items.put(None)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert sum(1 for _ in iter(items.get, None)) == size
+        thread.join()
+
+    return work
+
+
+def async_queue(setting: Setting, size: int) -> Callable[[], Any]:
+    """As many items from one asyncio task to another."""
+
+    async def work() -> None:
+        items: asyncio.Queue[int | None] = asyncio.Queue()
+
+        async def write() -> None:
+            for number in range(size):
+                items.put_nowait(number)
+            items.put_nowait(None)
+
+        writing = asyncio.create_task(write())
+        read = 0
+        while await items.get() is not None:
+            read += 1
+        assert read == size
+        await writing
+
+    return work

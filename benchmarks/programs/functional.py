@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
+from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint, task
 
 NAP = 0.05  # seconds
@@ -559,3 +560,88 @@ def async_graph_sends(setting: Setting, size: int) -> Callable[[], Any]:
         assert len(found["numbers"]) == size
 
     return work
+
+
+# ---------------------------------------------------------------------------------------------------- streams
+
+PACE = 0.001  # seconds between two chunks
+
+
+@task
+def write(count: int, pause: float) -> None:
+    writer = get_stream_writer()
+    for _ in range(count):
+        if pause:
+            time.sleep(pause)
+        writer(time.perf_counter())
+
+
+@task
+async def async_write(count: int, pause: float) -> None:
+    writer = get_stream_writer()
+    for _ in range(count):
+        if pause:
+            await asyncio.sleep(pause)
+        writer(time.perf_counter())
+
+
+class Delays:
+    """How long chunks were on their way, each of them being the time at which it was written."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.first = 0.0
+        self.delays: list[float] = []
+
+    def take(self, written: float) -> None:
+        now = time.perf_counter()
+        self.first = self.first or now - self.began
+        self.delays.append(now - written)
+
+    def figures(self, size: int) -> dict[str, float]:
+        assert len(self.delays) == size
+        delays = sorted(self.delays)
+        return {
+            "time to the first chunk, s": self.first,
+            "from the writer to the reader, median, s": delays[len(delays) // 2],
+            "from the writer to the reader, 99 %, s": delays[len(delays) * 99 // 100],
+        }
+
+
+def chunks(setting: Setting, size: int, pause: float = 0.0) -> Callable[[], dict[str, float]]:
+    """A task that writes so many chunks to its stream, and their reader."""
+
+    @entrypoint(checkpointer=setting.saver)
+    def workflow(count: int) -> None:
+        write(count, pause).result()
+
+    def work() -> dict[str, float]:
+        delays = Delays()
+        for written in workflow.stream(size, setting.thread(), stream_mode="custom"):
+            delays.take(written)
+        return delays.figures(size)
+
+    return work
+
+
+def async_chunks(setting: Setting, size: int, pause: float = 0.0) -> Callable[[], Any]:
+    @entrypoint(checkpointer=setting.saver)
+    async def workflow(count: int) -> None:
+        await async_write(count, pause)
+
+    async def work() -> dict[str, float]:
+        delays = Delays()
+        async for written in workflow.astream(size, setting.thread(), stream_mode="custom"):
+            delays.take(written)
+        return delays.figures(size)
+
+    return work
+
+
+def paced_chunks(setting: Setting, size: int) -> Callable[[], dict[str, float]]:
+    """Likewise, with a pause before each chunk: how long one is on its way when nothing is in a hurry."""
+    return chunks(setting, size, PACE)
+
+
+def async_paced_chunks(setting: Setting, size: int) -> Callable[[], Any]:
+    return async_chunks(setting, size, PACE)

@@ -377,3 +377,92 @@ def test_leaving_an_async_stream_early() -> None:
 
 def test_a_writer_without_a_reader_does_nothing() -> None:
     assert sync_flow.invoke(1) == 4
+
+
+def test_many_streams_on_one_loop_keep_apart() -> None:
+    @entrypoint()
+    async def count(n: int, *, writer: StreamWriter) -> int:
+        for i in range(n):
+            writer((n, i))
+            await double(i)
+        return n
+
+    async def read(n: int) -> list[Any]:
+        return [chunk async for chunk in count.astream(n, stream_mode="custom")]
+
+    async def main() -> list[list[Any]]:
+        return await asyncio.gather(*(read(n) for n in range(60)))
+
+    for n, chunks in enumerate(asyncio.run(main())):
+        assert [chunk for chunk in chunks if isinstance(chunk, tuple)] == [(n, i) for i in range(n)]
+        assert [chunk for chunk in chunks if isinstance(chunk, str)] == [f"doubling {i}" for i in range(n)]
+
+
+def test_a_reader_that_is_cancelled_stops_the_run_which_can_be_resumed() -> None:
+    ran: list[int] = []
+
+    @task
+    async def step(n: int) -> int:
+        ran.append(n)
+        if len(ran) == 3:
+            await asyncio.Event().wait()
+        return n
+
+    @entrypoint(checkpointer=InMemorySaver())
+    async def steps(count: int) -> int:
+        return sum([await step(n) for n in range(count)])
+
+    async def main() -> None:
+        seen: list[Any] = []
+
+        async def read() -> None:
+            async for chunk in steps.astream(5, thread_id="1"):
+                seen.append(chunk)  # noqa: PERF401
+
+        reader = asyncio.create_task(read())
+        while len(ran) < 3:
+            await asyncio.sleep(0.001)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert seen == [{"step": 0}, {"step": 1}]
+        assert (await steps.aget_state(thread_id="1")).next == ("steps",)
+        assert await steps.ainvoke(None, thread_id="1") == 10
+
+    asyncio.run(main())
+    assert ran == [0, 1, 2, 2, 3, 4]
+
+
+@colours
+def test_what_waits_for_a_slow_reader_is_bounded(colour: str) -> None:
+    """However much is written, no more chunks are alive than the buffer and the reader's share of it hold."""
+    alive: set[int] = set()
+    most = 0
+
+    class Chunk:
+        def __init__(self, number: int) -> None:
+            nonlocal most
+            alive.add(number)
+            most = max(most, len(alive))
+            self.number = number
+
+        def __del__(self) -> None:
+            alive.discard(self.number)
+
+    @entrypoint()
+    def flow(n: int, *, writer: StreamWriter) -> None:
+        for i in range(n):
+            writer(Chunk(i))
+
+    @entrypoint()
+    async def aflow(n: int, *, writer: StreamWriter) -> None:
+        for i in range(n):
+            writer(Chunk(i))
+            await writer.drain()
+
+    async def collect() -> int:
+        return sum([1 async for _ in aflow.astream(6_000, stream_mode="custom")])
+
+    read = sum(1 for _ in flow.stream(6_000, stream_mode="custom")) if colour == "sync" else asyncio.run(collect())
+    assert read == 6_000
+    assert most < 2_200

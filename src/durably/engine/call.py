@@ -338,10 +338,13 @@ class TaskFuture(SharedFuture[R]):
 
     def alive(self) -> None:
         """Something happened in this body: a sign of life unless only heartbeats count."""
-        for body in self.lineage():
-            timeout = body.function.policies.timeout
-            if body.beat is not None and timeout is not None and timeout.refresh_on == "auto":
-                body.beat()
+        body: TaskFuture[Any] | None = self  # once for every chunk that is written, so without a generator
+        while body is not None:
+            if body.beat is not None:
+                timeout = body.function.policies.timeout
+                if timeout is not None and timeout.refresh_on == "auto":
+                    body.beat()
+            body = body.parent
 
     def lineage(self) -> Generator[TaskFuture[Any], None, None]:
         """This body and those around it, innermost first."""

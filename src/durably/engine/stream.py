@@ -47,6 +47,7 @@ class Channel:
         self._tagged = tagged
         self._nested = nested
         self._version = version
+        self._is_bare = version == "v1" and not tagged and not nested  # chunks come as they are
         self._step = 0  # of the tasks, for the mode debug
         self._chunks: deque[Any] = deque()
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class Channel:
         if not self.hears(mode, namespace):
             return
         if mode in self.modes:
-            self._add(self._shaped(mode, namespace, chunk))
+            self._add(chunk if self._is_bare and type(chunk) is not Asked else self._shaped(mode, namespace, chunk))
         if mode in DEBUGGED and "debug" in self.modes:
             self._add(self._shaped("debug", namespace, self._debugged(mode, chunk)))
 
@@ -107,13 +108,17 @@ class Channel:
             await event.wait()
 
     def _add(self, item: Any) -> None:
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             if len(self._chunks) >= CAPACITY and asyncio._get_running_loop() is None:
                 self._room.wait_for(lambda: not self.is_full())
             if self._left or self._closed:
                 return
             self._chunks.append(item)
             asleep, self._asleep = self._asleep, False
+        finally:
+            lock.release()
         if asleep:
             self._wake()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -300,3 +301,36 @@ class RunContract(Contract):
         assert ledger.take() == [1]
         publish_on(saver).invoke(5, thread_id="a")
         assert publish_on(other).invoke(Command(resume=1), thread_id="a") == [10, 1, [2, "yes", "first"]]
+
+    # Following.
+
+    def test_a_run_can_be_followed_while_it_runs_and_joined_later(self) -> None:
+        """From any event on; what its bodies wrote is there, and a further attempt is marked."""
+        gate = threading.Event()
+
+        @task
+        def write(words: list[str], writer: Any) -> int:
+            for word in words:
+                writer(word)
+            gate.wait(30)
+            return len(words)
+
+        @entrypoint(checkpointer=self.fresh(), durable_stream=True)
+        def workflow(words: list[str]) -> Any:
+            return write(words).result(), interrupt("more?")
+
+        runner = threading.Thread(target=workflow.invoke, args=(["a", "b"],), kwargs={"thread_id": "a"})
+        runner.start()
+        while not workflow.get_state(thread_id="a").next:
+            time.sleep(0.001)
+        events = workflow.join_stream(thread_id="a", stream_mode=["custom", "updates"])
+        seen = [next(events), next(events)]
+        gate.set()
+        seen += events
+        runner.join()
+        assert [event.data for event in seen[:3]] == ["a", "b", {"write": 2}]
+        assert list(seen[3].data) == ["__interrupt__"]
+        assert workflow.invoke(Command(resume="no"), thread_id="a") == (2, "no")
+        rest = list(workflow.join_stream(thread_id="a", stream_mode=["custom", "updates"], after=seen[1].id))
+        assert rest[:2] == seen[2:]
+        assert [(event.attempt, event.type) for event in rest[2:]] == [(2, "attempt"), (2, "updates")]
