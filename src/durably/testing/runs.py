@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from msgspec.structs import replace
 
 from ..checkpoint.base import BaseCheckpointer
+from ..config import get_stream_writer
 from ..errors import EmptyInputError, Superseded, ThreadBusy, UnknownInterruptError
 from ..func import entrypoint, task
 from ..types import Command, interrupt
@@ -309,9 +310,9 @@ class RunContract(Contract):
         gate = threading.Event()
 
         @task
-        def write(words: list[str], writer: Any) -> int:
+        def write(words: list[str]) -> int:
             for word in words:
-                writer(word)
+                get_stream_writer()(word)
             gate.wait(30)
             return len(words)
 
