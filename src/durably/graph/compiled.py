@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from ..moments import Moments
 from ..types import Command, Display, Send
 from ..workflow import Workflow
 from .node import Node, Turn, in_node
+from .picture import GraphPicture, picture_of
 from .progress import Planned, Progress, Standing, Topology, Wrote, targets_of, wrote
 from .schema import Schema, Values, update_from
 
@@ -201,3 +202,27 @@ class CompiledStateGraph(Workflow[Any, dict[str, Any]], Generic[StateT]):
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}>"
+
+    def get_graph(self, config: Mapping[str, Any] | None = None, *, xray: bool = False) -> GraphPicture:
+        """The graph's nodes and edges; ``get_graph().draw_mermaid()`` draws them. What a run did draws `Workflow.draw`.
+
+        Args:
+            config: accepted for ported programs.
+            xray: whether nodes that are graphs show what is in them.
+
+        >>> from durably.graph import START, MessagesState, StateGraph
+        >>> builder = StateGraph(MessagesState).add_node("chat", lambda state: None).add_edge(START, "chat")
+        >>> print(builder.compile().get_graph().draw_mermaid())
+        flowchart TD
+            n0(["start"]):::terminal
+            n1["chat"]
+            n2(["end"]):::terminal
+            n0 --> n1
+            n1 --> n2
+            classDef terminal fill:none,stroke-dasharray:3
+        """
+        return picture_of(self._plan.topology, self._plan.nodes, xray=xray)
+
+    def get_subgraphs(self) -> Iterator[tuple[str, Workflow[Any, Any]]]:
+        """The nodes that are workflows, such as graphs, each with its name."""
+        return ((node.name, node.graph) for node in self._plan.nodes.values() if node.graph is not None)

@@ -99,6 +99,7 @@ class Topology:
         edges: from each node to the nodes that follow it.
         joins: edges from several nodes: these, and the node that follows when all of them have run.
         deferred: nodes that run when nothing else is left to run.
+        ending: nodes with an edge to the end.
     """
 
     state: State
@@ -106,6 +107,7 @@ class Topology:
     edges: Mapping[str, tuple[str, ...]]
     joins: tuple[tuple[tuple[str, ...], str], ...] = ()
     deferred: frozenset[str] = frozenset()
+    ending: frozenset[str] = frozenset()
 
     def initial(self, previous: Values | None) -> Standing:
         """Before the first step on a thread, or before a further input."""

@@ -250,6 +250,7 @@ class StateGraph(Generic[StateT]):
             _followers(self.edges),
             tuple((sources, target) for sources, target in self.waiting_edges if target != END),
             frozenset(node.name for node in nodes.values() if node.deferred),
+            frozenset(source for source, target in self.edges if target == END),
         )
         plan = Plan(
             name or "Graph",
