@@ -93,12 +93,20 @@ class Changed:
 class Moments(Protocol):
     """What a workflow knows of the moments of its runs."""
 
-    def steps(self, story: Story, *, subgraphs: bool = False) -> list[Step]:
-        """How a run stood: before its input, and after each step that has begun or is to begin.
+    def steps(self, story: Story) -> list[Step]:
+        """How a run stood: before its input, and after each step that has begun or is to begin."""
+        ...
+
+    def at(self, story: Story, index: int | None, *, subgraphs: bool = False) -> tuple[Step, int]:
+        """One of these, and its number.
 
         Args:
-            story: what it recorded.
+            story: what the run recorded.
+            index: its number, None for the latest.
             subgraphs: whether tasks that are workflows show their own state.
+
+        Raises:
+            IndexError: the run never came there.
         """
         ...
 

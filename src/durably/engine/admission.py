@@ -146,11 +146,11 @@ class _Admission(Travel):
         if request.kind == "answer" or request.fork is not None or not run.input:
             return None
         unfolding = unfolded(self.transaction, request.thread_id, run, request.checkpoint_id, self.serde)
-        steps = unfolding.steps(moments, self.serde)
-        if request.kind == "resume" and self.is_current(run) and run.status in RESUMABLE and step == len(steps) - 1:
-            return None
-        self.check_workflow(run)
         start, index = unfolding.meant(moments, self.serde)
+        may_go_on = request.kind == "resume" and self.is_current(run) and run.status in RESUMABLE
+        if may_go_on and step == replace(unfolding, step=None).meant(moments, self.serde)[1]:
+            return None  # that is where it stands
+        self.check_workflow(run)
         given: Any = start.start
         if request.kind == "input":
             given = moments.entered(start, self.serde.loads(request.input, run_place(request.run_id, "input")))

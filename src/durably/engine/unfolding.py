@@ -75,27 +75,18 @@ class Unfolded(msgspec.Struct, frozen=True):
             id_of=lambda key: call_id(run.run_id, Key(*key)),
         )
 
-    def steps(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> list[Step]:
-        """Its moments; of one that was written at its end, that."""
-        if not self.run.input:
-            return [Step(saved_by(self.run, serde))]
-        return moments.steps(self.story(serde), subgraphs=subgraphs)
-
     def meant(self, moments: Moments, serde: Serializer, *, subgraphs: bool = False) -> tuple[Step, int]:
         """The moment that is meant, and its number in the run.
 
         Raises:
             ConfigError: the run never came there.
         """
-        if self.at_end:
+        if self.at_end or not self.run.input:  # or it was written at its end
             return Step(saved_by(self.run, serde)), outcome_of(self.run).steps
-        steps = self.steps(moments, serde, subgraphs=subgraphs)
-        if not self.run.input:
-            return steps[0], outcome_of(self.run).steps
-        index = len(steps) - 1 if self.step is None else self.step
-        if index >= len(steps):
-            raise ConfigError(f"run {self.run.run_id} has no step {index}: it came to step {len(steps) - 1}")
-        return steps[index], index
+        try:
+            return moments.at(self.story(serde), self.step, subgraphs=subgraphs)
+        except IndexError as error:
+            raise ConfigError(f"run {self.run.run_id} has no step {self.step}: it came to step {error}") from None
 
     def address(self, index: int) -> str:
         """The checkpoint of one of its moments."""
@@ -111,9 +102,13 @@ class Unfolded(msgspec.Struct, frozen=True):
 
     def snapshots(self, moments: Moments, serde: Serializer) -> Iterator[StateSnapshot]:
         """How it stood at all of its moments, latest first."""
-        steps = self.steps(moments, serde)
-        for index in range(len(steps) - 1, -1, -1):
-            yield self._shown(steps[index], index if self.run.input else outcome_of(self.run).steps)
+        if not self.run.input:
+            yield self.snapshot(moments, serde)
+            return
+        steps = moments.steps(self.story(serde))
+        while steps:
+            step = steps.pop()
+            yield self._shown(step, len(steps))
 
     def _shown(self, step: Step, index: int) -> StateSnapshot:
         """A moment as the user sees it."""

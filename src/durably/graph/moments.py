@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,20 +33,34 @@ class GraphMoments:
 
     # Telling.
 
-    def steps(self, story: Story, *, subgraphs: bool = False) -> list[Step]:
+    def steps(self, story: Story) -> list[Step]:
         """How a run stood: before its input, and after each step that has begun or is to begin."""
-        progress = self._begun(story)
-        found, at = list[Step](), 0.0
+        return [work.step(at) for work, at in self._walk(story, subgraphs=False)]
+
+    def at(self, story: Story, index: int | None, *, subgraphs: bool = False) -> tuple[Step, int]:
+        """One of these, and its number; None for the latest."""
+        number, found = -1, None
+        for work, at in self._walk(story, subgraphs=subgraphs):
+            number, found = number + 1, (work, at)
+            if number == index:
+                break
+        if found is None or (index is not None and number < index):
+            raise IndexError(number)
+        return found[0].step(found[1]), number
+
+    def _walk(self, story: Story, *, subgraphs: bool) -> Iterator[tuple[_Work, float]]:
+        """Step by step: the work ahead, and when that behind had ended."""
+        progress, at = self._begun(story), 0.0
         while True:
             work = _Work(self._plan, progress, story, subgraphs)
-            found.append(work.step(at))
+            yield work, at
             results = work.results()
             if results is None or not progress.plan:
-                return found
+                return
             try:
                 progress.advance(results)
             except InvalidUpdateError:  # the run failed of it
-                return found
+                return
             at = max(at, work.ended_at)
 
     def _begun(self, story: Story) -> Progress:
@@ -122,7 +136,7 @@ class _Work:
 
     def __init__(self, plan: Plan, progress: Progress, story: Story, subgraphs: bool) -> None:
         self._plan = plan
-        self._progress = progress
+        self._standing = progress.standing
         self._story = story
         self._subgraphs = subgraphs
         self._keys: list[CallKey] = [(story.scope, *key) for key in progress.calls()]
@@ -145,7 +159,7 @@ class _Work:
             return None
         if any(isinstance(value, Command) for value in self._values):  # for the graph around: that ended this one
             return None
-        return [self._wrote(planned, value) for planned, value in zip(self._progress.plan, self._values, strict=True)]
+        return [self._wrote(planned, value) for planned, value in zip(self._standing.plan, self._values, strict=True)]
 
     def _wrote(self, planned: Planned, value: Any) -> Wrote:
         done = wrote(value)
@@ -153,7 +167,7 @@ class _Work:
 
     def step(self, at: float) -> Step:
         """How the graph stood before them, with what those wrote that had ended where not all had."""
-        standing, plan = self._progress.standing, self._progress.plan
+        standing, plan = self._standing, self._standing.plan
         waiting = [planned for planned, call in zip(plan, self._calls, strict=True) if not _has_returned(call)]
         values = standing.values
         if waiting:
@@ -166,7 +180,7 @@ class _Work:
         return Step(values, names, tuple(self._tasks()), standing, at)
 
     def _tasks(self) -> list[PregelTask]:
-        return [self._task(index, planned) for index, planned in enumerate(self._progress.plan)]
+        return [self._task(index, planned) for index, planned in enumerate(self._standing.plan)]
 
     def _task(self, index: int, planned: Planned) -> PregelTask:
         key, call = self._keys[index], self._calls[index]
@@ -196,9 +210,8 @@ class _Work:
         config = {"configurable": {"checkpoint_ns": f"{planned.node}:{self._story.id_of(key)}"}}
         if not self._subgraphs:
             return config
-        given = self._plan.nodes[planned.node].given(Turn(self._progress.standing.values, planned.arg, planned.sent))
-        steps = inner.steps(replace(self._story, input=given, saved=None, scope=scope), subgraphs=True)
-        step = steps[-1]
+        given = self._plan.nodes[planned.node].given(Turn(self._standing.values, planned.arg, planned.sent))
+        step, _ = inner.at(replace(self._story, input=given, saved=None, scope=scope), None, subgraphs=True)
         asked = tuple(question for task in step.tasks for question in task.interrupts)
         return StateSnapshot(step.values, step.next, config, None, None, None, step.tasks, asked)
 
