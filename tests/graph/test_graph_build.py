@@ -174,6 +174,11 @@ def jump_to_b(state: Log) -> Command[Literal["b"]]:
     return Command(goto="b")
 
 
+@task
+def jumping_task(state: Log) -> Any:
+    return Command(goto="b")
+
+
 def next_one(state: Log) -> Literal["b", "__end__"]:
     return "b"
 
@@ -183,6 +188,7 @@ def next_one(state: Log) -> Literal["b", "__end__"]:
     [
         lambda: graph_of("b").add_node("a", jump).add_edge(START, "a"),
         lambda: graph_of("b").add_node("a", jump_to_b).add_edge(START, "a"),
+        lambda: graph_of("b").add_node("a", jumping_task).add_edge(START, "a"),
         lambda: graph_of("b").add_node("a", lambda state: Command(goto="b")).add_edge(START, "a"),
         lambda: graph_of("b").add_node("a", named("a"), destinations=["b"]).add_edge(START, "a"),
         lambda: graph_of("a", "b").add_edge(START, "a").add_conditional_edges("a", lambda state: "b"),

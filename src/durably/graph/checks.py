@@ -116,7 +116,7 @@ def _may_jump(node: Node) -> bool:
     says_so = any(
         typing.get_origin(part) is Command or part is Command for part in (returned, *typing.get_args(returned))
     )
-    return says_so or node.graph is not None or _names_commands(node.callee.function)
+    return says_so or not node.callee.is_plain or _names_commands(node.callee.function)
 
 
 def _names_commands(function: Any) -> bool:
@@ -127,7 +127,7 @@ def _names_commands(function: Any) -> bool:
     codes = [code]
     while codes:
         code = codes.pop()
-        if any("command" in name.lower() or "handoff" in name.lower() for name in (*code.co_names, *code.co_freevars)):
+        if any("command" in name.lower() for name in (*code.co_names, *code.co_freevars)):
             return True
         codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
     return False

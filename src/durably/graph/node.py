@@ -57,14 +57,15 @@ class Callee:
         brief: whether it only decides, so that an event loop can wait for it.
     """
 
-    __slots__ = ("brief", "first", "function", "hints", "injected", "is_async", "parameters")
+    __slots__ = ("brief", "first", "function", "hints", "injected", "is_async", "is_plain", "parameters")
 
     def __init__(self, function: Any, where: str, *, brief: bool = False) -> None:
         self.brief = brief
         self.function: Any = _callable(function, where)
         self.is_async = _is_async(function)
         signature = _signature(self.function)
-        self.hints = _hints(self.function)
+        self.is_plain = self.function is function  # and not something that calls the user's
+        self.hints = _hints(getattr(function, "__wrapped__", self.function))
         parameters = list(signature.parameters.values())
         if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
             raise DeclarationError(f"{where} takes no input: its first parameter is the state")
