@@ -15,7 +15,7 @@ from durably import Command, InMemorySaver, RetryPolicy, entrypoint, interrupt, 
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ConfigError, EncodeError, TaskFailed
 from durably.recording import MessageChunk
-from durably.recording.protocols import joined, read
+from durably.recording.protocols import Teller, joined, read
 
 TEXT = "".join(WORDS)
 ASK: list[Any] = [{"role": "user", "content": "hi"}]
@@ -489,6 +489,35 @@ def test_deltas_are_joined_and_nothing_else(kind: str, model: ModelServer, clien
     assert [event for event in stored if event in live][-1] == live[-1]
 
 
+@pytest.mark.parametrize("event", [("openai.chat", {}), ("openai.responses", {}), ("anthropic.messages", {}), ("", 1)])
+def test_an_unusual_event_says_nothing(event: Any) -> None:
+    assert Teller().chunk(event) is None
+
+
+def test_a_nested_workflow_that_records_nothing_reads_again() -> None:
+    asked: list[int] = []
+
+    def tokens() -> Iterator[str]:
+        asked.append(1)
+        yield "a"
+
+    @entrypoint(checkpointer=False)
+    def forgetful(_: str) -> str:
+        return "".join(record(tokens))
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def flow(_: str) -> str:
+        text = "".join(record(tokens))
+        forgotten = forgetful.invoke("") if interrupt("?") else ""
+        return text + forgotten + interrupt("again?")
+
+    flow.invoke("", thread_id="1")
+    flow.invoke(Command(resume="!"), thread_id="1")
+    assert flow.invoke(Command(resume="."), thread_id="1") == "aa."
+    assert "record" in [call.name for call in flow.runs("1")[0].calls()]
+    assert len(asked) == 3  # once for the caller, and for each attempt of what records nothing
+
+
 CHUNK = {"id": "1", "object": "chat.completion.chunk"}
 
 
@@ -516,6 +545,9 @@ def chunk(index: int = 0, finish: str | None = None, logprobs: Any = None, **del
         (chunk(content="a"), chunk(audio="b"), None),
         (chunk(content="a"), ("openai.responses", {}), None),
         (("", "a"), ("", "b"), None),
+        (("openai.chat", {}), ("openai.chat", {}), None),  # as no protocol has it
+        (("openai.chat", {"choices": None}), chunk(content="b"), None),
+        (("anthropic.messages", {}), ("anthropic.messages", {"type": "?"}), None),
     ],
 )
 def test_what_is_joined(one: Any, other: Any, both: Any) -> None:

@@ -124,9 +124,15 @@ def joined(one: Event, other: Event) -> Event | None:
     if one[0] != other[0] or not one[0]:
         return None
     join = {CHAT: _joined_chunks, RESPONSES: _joined_responses, ANTHROPIC: _joined_blocks}[one[0]]
-    data = join(one[1], other[1])
+    try:
+        data = join(one[1], other[1])
+    except UNUSUAL:
+        return None
     return None if data is None else (one[0], data)
 
+
+UNUSUAL: Final = (KeyError, IndexError, TypeError, AttributeError)
+"""What reading an event raises that a server has put together in another way than its protocol says."""
 
 TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
@@ -217,7 +223,10 @@ class Teller:
             return None
         self._provider = protocol.partition(".")[0]
         tell = {CHAT: self._of_chunk, RESPONSES: self._of_response, ANTHROPIC: self._of_block}[protocol]
-        said = {name: value for name, value in tell(data).items() if value}
+        try:
+            said = {name: value for name, value in tell(data).items() if value}
+        except UNUSUAL:  # it is still read and recorded
+            return None
         return MessageChunk(id=self._id, **said) if said else None
 
     def _named(self, message: Mapping[str, Any]) -> None:

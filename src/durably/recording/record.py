@@ -77,7 +77,7 @@ class Recording(Generic[T]):
         self._scope = place if isinstance(place, Scope) else None
         self._mark: Mark | None = None
         self._replayed: Iterator[Any] | None = None
-        if self._scope is not None:
+        if self._scope is not None and self._scope.body.env.journaled:
             try:
                 self._mark = self._scope.body.run.mark(self._scope, name, keeps=self._scope.body.keeps)
             except BaseException:
