@@ -18,7 +18,9 @@ from .func import Task, entrypoint, task
 from .instruments import when_imported
 from .recording import record
 from .runtime import Runtime, get_runtime
+from .state.handles import RunHandle
 from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
+from .worker import Worker
 from .workflow import Workflow
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "InMemorySaver",
     "Interrupt",
     "RetryPolicy",
+    "RunHandle",
     "Runtime",
     "Task",
     "TimeoutPolicy",
+    "Worker",
     "Workflow",
     "as_completed",
     "branch",

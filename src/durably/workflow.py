@@ -19,6 +19,7 @@ from .errors import ConfigError
 from .invocation import Config, How, Settings, invocation_of, nested_call, nested_output, output
 from .schema import context_schema_of, input_schema_of, output_schema_of
 from .streaming import EventMode, Modes, SaidMode, Streaming
+from .submitting import Submitting
 from .types import Command, GraphOutput, StreamPart
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 
 
-class Workflow(Streaming[In, Out], Generic[In, Out]):
+class Workflow(Streaming[In, Out], Submitting[In, Out], Generic[In, Out]):
     """A function made durable. Made by `durably.func.entrypoint`, not by hand.
 
     >>> from durably.func import entrypoint

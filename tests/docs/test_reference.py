@@ -26,6 +26,7 @@ MODULES = (
     "integrations.langchain",
     "concurrency",
     "workflow",
+    "worker",
     "state",
     "constants",
     "graph",

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from durably import Command, Workflow, entrypoint, interrupt, task
+from durably import Command, Worker, Workflow, entrypoint, interrupt, task
+from durably import worker as workers
 from durably.engine import attempt
 from durably.engine.admission import _Admission
 from durably.engine.owner import Owner
@@ -99,6 +100,15 @@ def announce(ledger: Path, patch: Any = setattr) -> None:
             note(ledger, f"keyed {admission.request.run_id}")
         return look_up(admission, is_held)
 
+    def telling(method: Any, line: str) -> Any:
+        async def told(shift: Any) -> None:
+            note(ledger, line)
+            await method(shift)
+
+        return told
+
+    patch(workers._Shift, "_drain", telling(workers._Shift._drain, "drains"))
+    patch(workers._Shift, "_leave", telling(workers._Shift._leave, "leaves"))
     patch(attempt, "result_of", joins)
     patch(_Admission, "_started_before", looks_up)
     patch(Owner, "queue", waits)
@@ -182,6 +192,9 @@ class LocalJob:
 
 def call(workflow: Workflow[Any, Any], method: str, options: dict[str, Any]) -> Any:
     """Call a method as the options say."""
+    if method == "work":
+        Worker(workflow, **options.get("how", {})).run(until_idle=options.get("until_idle", False))
+        return None
     thread = {} if method == "recover" else {"thread_id": options.get("thread", "t")}
     given: list[Any] = [] if method in ("recover", "cancel") else [options.get("input")]
     if "resume" in options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 from typing import Any
 
@@ -32,6 +32,7 @@ class _Tables:
         self.journals: defaultdict[int, list[bytes]] = defaultdict(list)
         self.owners: dict[str, OwnerRow] = {}
         self.due_runs: set[int] = set()
+        self.made_due = 0  # how often
 
     def open(self, thread_id: str) -> Opened:
         thread = self.threads_by_no.get(self.numbers.get(thread_id, 0))
@@ -133,6 +134,7 @@ class _Tables:
             self.due_runs.discard(row.no)
         else:
             self.due_runs.add(row.no)
+            self.made_due += 1
         return row
 
     def append(self, chunk: Chunk) -> bool:
@@ -175,11 +177,22 @@ class InMemorySaver(BaseCheckpointer):
         self.serde = serde or TypedSerializer()
         self._tables = _Tables()
         self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """See `BaseCheckpointer.listen`."""
+        self._listeners.append(heard)
+        return lambda: self._listeners.remove(heard)
 
     def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
         """See `BaseCheckpointer.transact`; ``durable`` means nothing here."""
         with self._lock:
-            return [self._attempt(work) for work in works]
+            before = self._tables.made_due
+            results = [self._attempt(work) for work in works]
+            news = self._tables.made_due != before
+        for heard in list(self._listeners) if news else ():
+            heard()
+        return results
 
     def read(self, work: Work) -> Any:
         """See `BaseCheckpointer.read`."""

@@ -18,7 +18,6 @@ from .transfer import copied_records, copied_run
 __all__ = ["copying", "cutoff", "deleting_runs", "deleting_thread", "pruning"]
 
 PAGE = 500
-OPEN = ("running", "asked", "failed", "stopped")
 
 
 def _all_runs(transaction: Transaction, thread_no: int) -> Iterator[RunRow]:
@@ -72,6 +71,7 @@ def pruning(thread_id: str, before: float | None, keep_last: int, serde: Seriali
             return 0
         runs = list(_all_runs(transaction, thread.no))
         kept = {run.no for run in runs[:keep_last]} | {thread.run_no, thread.head_no}
+        kept |= {run.no for run in runs if run.status == "pending"}
         kept |= {run.no for run in runs if before is not None and run.updated_at >= before}
         kept |= {run.base_no for run in runs if run.no in kept}
         doomed = [run for run in runs if run.no not in kept]
@@ -107,16 +107,22 @@ def deleting_runs(run_ids: list[str], serde: Serializer) -> Work:
 
 
 def _mend(transaction: Transaction, thread_no: int, kept: list[RunRow]) -> None:
-    """Have a thread point to the latest of the runs that are left."""
-    names = [name for no, name in transaction.thread_nos(thread_no - 1, 1) if no == thread_no]
-    thread = transaction.open(names[0]).thread if names else None
-    if thread is not None:
-        left = {run.no for run in kept}
-        run_no = thread.run_no if thread.run_no in left else max(left, default=0)
-        head_no = thread.head_no
-        if head_no not in left:
-            head_no = max((run.no for run in kept if run.status == "done"), default=0)
-        transaction.put_thread(replace(thread, run_no=run_no, head_no=head_no))
+    """Have a thread point to the runs that are left: where its current one is gone, to the next or else to the latest."""
+    thread = transaction.thread(thread_no)
+    if thread is None:
+        return
+    left = {run.no for run in kept}
+    line = [run for run in reversed(kept) if run.status == "pending" and run.due is None]
+    run_no, head_no = thread.run_no, thread.head_no
+    if head_no not in left:
+        head_no = max((run.no for run in kept if run.status == "done"), default=0)
+    if run_no not in left and line:
+        first = line.pop(0)
+        run_no = transaction.put_run(replace(first, due=first.created_at, base_no=head_no)).no
+    elif run_no not in left:
+        run_no = max(left, default=0)
+    next_no = line[0].no if line else 0
+    transaction.put_thread(replace(thread, run_no=run_no, head_no=head_no, next_no=next_no))
 
 
 def copying(source: str, target: str, serde: Serializer) -> Work:
@@ -138,8 +144,8 @@ def copying(source: str, target: str, serde: Serializer) -> Work:
         numbers, names = dict[int, int](), dict[str, str]()
         for run in reversed(list(_all_runs(transaction, thread.no))):
             row = copied_run(run, new_run_id(), numbers, names, serde)
-            status = "stopped" if run.status == "running" else run.status
-            row = transaction.put_run(replace(row, thread_no=copy.no, status=status))
+            status = "stopped" if run.status in ("running", "pending", "sleeping") else run.status
+            row = transaction.put_run(replace(row, thread_no=copy.no, status=status, due=None))
             numbers[run.no], names[run.run_id] = row.no, row.run_id
             records = decode_journal(transaction.records(run.no))
             if records:

@@ -15,7 +15,7 @@ from .decision import busy, nothing_open
 from .identity import run_place
 from .journal import BEGAN, FORGOTTEN, Record, decode_records
 from .owner import Owner
-from .request import RESUMABLE, Admitted, Busy, Existing, NotAbandoned, Request
+from .request import RESUMABLE, Admitted, Busy, Existing, NotDue, Request, is_waiting
 from .rows import last_checkpoint, left_nothing, step_of
 from .travel import Travel, tried_again
 from .unfolding import unfolded
@@ -43,7 +43,7 @@ class _Admission(Travel):
         started = self._started_before(is_held)
         if started is not None:
             return started
-        if is_held:
+        if is_held or self._is_in_the_way():
             return self._when_busy() or self._begin(self.request.on_busy)
         if self._queues() and not self.owner.is_next(self.request.thread_id, self.request.run_id):
             return self._come_again()
@@ -63,23 +63,34 @@ class _Admission(Travel):
         if run is None:
             return None
         self.check_workflow(run)
-        if run.status != "running" or not self.is_current(run):
+        if run.status != "running" or not self.is_current(run) or (is_held and self.request.submitted):
             return Existing(run)
         return Busy(admit(self.request, self.owner, self.serde)) if is_held else self._resume(run)
 
-    # While the thread is held.
+    # While the thread is busy.
+
+    def _is_in_the_way(self) -> bool:
+        """Whether the current run waits to be gone on with, and something else is asked for."""
+        run, request = self.opened.run, self.request
+        if not (is_waiting(run) or self.thread.next_no):
+            return False
+        if request.kind == "input" or request.fork is not None:
+            return True
+        return request.checkpoint_id is not None and not self.is_current(self.find_checkpoint(request.checkpoint_id)[0])
 
     def _when_busy(self) -> Existing | Busy | None:
         """What comes instead of beginning; None where the attempt under way is to be fenced off."""
         run, request = self.opened.run, self.request
-        if request.kind == "recover":
-            raise NotAbandoned(str(busy(self)))
+        if request.kind == "due":
+            raise NotDue(str(busy(self)))
         if run is not None and self._answers(run):
             self.check_workflow(run)
             self.record_answers(run)
-            return self._come_again(replace(request, answered=run.run_id))
-        if request.on_busy == "enqueue":
+            return self._told(run) if request.submitted else self._come_again(replace(request, answered=run.run_id))
+        if request.on_busy == "enqueue" and not request.submitted:
             return self._come_again()
+        if request.on_busy == "enqueue" and request.kind == "input":
+            return self._line_up()
         if request.on_busy == "join" and run is not None and request.kind != "answer":
             self.check_workflow(run)
             return Existing(run)
@@ -101,6 +112,19 @@ class _Admission(Travel):
         if not self.is_current(run) or run.status not in RESUMABLE:
             return Existing(run)
         return self._come_again() if is_held else self._resume(run)
+
+    def _told(self, run: RunRow) -> Existing:
+        """Nobody waits for the attempt under way to end: should it not use the answers, the run is due then."""
+        self.transaction.put_run(replace(run, due=self.time))
+        return Existing(run)
+
+    def _line_up(self) -> Existing:
+        """A new run that begins when those before it on its thread have ended."""
+        run = replace(self.row(self.request.input, "", 0, head=self.request.head, after=None), status="pending")
+        run = self.transaction.put_run(run)
+        if not self.thread.next_no:
+            self.transaction.put_thread(replace(self.thread, next_no=run.no))
+        return Existing(run)
 
     def _queues(self) -> bool:
         return self.request.on_busy == "enqueue" and self.request.kind == "input"
@@ -181,8 +205,8 @@ class _Admission(Travel):
         """The next attempt of the thread's current run."""
         run, request = self.opened.run, self.request
         lost = run is not None and left_nothing(run)
-        if request.kind == "recover" and (run is None or run.status != "running" or lost):
-            raise NotAbandoned(str(nothing_open(self, "recover")))
+        if request.kind == "due" and (run is None or run.due is None or run.due > self.time):
+            raise NotDue(str(nothing_open(self, "go on with")))
         if run is not None and run.status in RESUMABLE and not lost:
             return self._resume(run)
         if run is not None and run.status == "done" and request.kind == "answer" and is_by_id(request.answer):
@@ -200,8 +224,9 @@ class _Admission(Travel):
             records = decode_records(self.transaction.records(run.no))
         again = tried_again(run, records)
         forgotten = [Record(FORGOTTEN, *record.key, b"", b"") for record in again]
-        began = Record(BEGAN, "", run.status, run.attempt + 1, b"", b"", self.now)
-        run = replace(run, status="running", attempt=run.attempt + 1, updated_at=self.now, outcome=None)
-        admitted = self.hold(run, [*forgotten, began])
+        begun = [Record(BEGAN, "", run.status, run.attempt + 1, b"", b"", self.now)]
+        begins_anew = run.attempt > 0 and not self.request.submitted
+        run = replace(run, status="running", updated_at=self.now, outcome=None)
+        admitted = self.hold(run, [*forgotten, *begun] if begins_anew else forgotten)
         dropped = set(map(id, again))
         return replace(admitted, records=[record for record in records if id(record) not in dropped])

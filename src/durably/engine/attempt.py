@@ -23,13 +23,11 @@ from ..errors import (
     OutsideRunError,
     Stop,
     Superseded,
-    ThreadBusy,
 )
 from ..moments import Moments
 from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING, Command
 from . import announce
-from .admission import admit
 from .call import Env
 from .commit import Committer, Log
 from .ending import Asked, result_of
@@ -43,14 +41,15 @@ from .loops import LoopHost
 from .options import Options
 from .owner import Owner
 from .perform import perform
-from .request import Admitted, Busy, Ending, Existing, Fork, Request
-from .rows import Head, Outcome, as_started, encode_extra, returned_by
+from .request import Admitted, Claim, Ending, Existing, Fork
+from .rows import Outcome, as_started, returned_by
 from .run import Run
-from .steps import Do, Pause, Steps
+from .steps import Do, Steps, clock
+from .taking import encoded, taken
 from .unfolding import state_of
 
 if TYPE_CHECKING:
-    from ..checkpoint.base import BaseCheckpointer, RunRow, Work
+    from ..checkpoint.base import BaseCheckpointer, RunRow
     from .call import TaskFuture
 
 __all__ = ["Invocation", "attempt"]
@@ -71,12 +70,13 @@ class Invocation(msgspec.Struct, frozen=True):
         strict: whether replay refuses differences.
         options: what the caller asked for.
         env: what its body sees; ``previous`` is filled in when it is known.
-        kind: ``input``, ``resume`` or ``answer``.
+        kind: ``input``, ``resume``, ``answer`` or ``due``.
         value: the input or the answer.
         leash: stops the attempt from outside.
         on_busy: what to do when the thread is held.
         fork: how to fork the run that the config's checkpoint names.
         moments: tells the moments inside the workflow's runs, None where it has none.
+        claim: the due run that this goes on with; it leaves memory where it would wait for long.
     """
 
     function: Function
@@ -90,6 +90,7 @@ class Invocation(msgspec.Struct, frozen=True):
     on_busy: str = "reject"
     fork: Fork | None = None
     moments: Moments | None = None
+    claim: Claim | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -157,74 +158,21 @@ def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
 
 def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: LoopHost | None) -> Steps[Any]:
     owner = Owner.of(Committer.of(checkpointer))
-    request = _request(invocation, checkpointer)
+    name = new_run_id() if invocation.claim is None else invocation.claim.request
     try:
-        admission = admit(request, owner, checkpointer.serde)
-        admitted = yield from _admitted(invocation, checkpointer, admission)
+        admitted = yield from taken(invocation, checkpointer, name)
         if isinstance(admitted, Existing):
-            value = yield from result_of(admitted.run, request.thread_id, checkpointer)
+            value = yield from result_of(admitted.run, str(invocation.options.thread_id), checkpointer)
             announce.found(invocation.env, invocation.function.name, value)
             return value
         fence = (admitted.thread.no, admitted.thread.fence)
         owner.began(*fence, admitted.thread.since, invocation.leash)
     finally:
-        owner.took(request.run_id)
+        owner.took(name)
     try:
         return (yield from _held(invocation, checkpointer, admitted, host))
     finally:
         owner.ended(*fence)
-
-
-def _admitted(invocation: Invocation, checkpointer: BaseCheckpointer, admission: Work) -> Steps[Admitted | Existing]:
-    """Wait for the thread as long as that is what the workflow does when it is busy."""
-    options = invocation.options
-    place = (id(checkpointer), str(options.thread_id))
-    if place in invocation.env.holding:
-        raise ThreadBusy(
-            f"thread {options.thread_id!r} is held by the very run that asks for it, which would wait for ever: "
-            "use another thread, or leave the thread id out to make the workflow a part of the run"
-        )
-    if options.control.drain_requested:
-        raise GraphDrained(f"no new attempt starts: a drain was requested ({options.control.drain_reason})")
-    pause = 0.001
-    while True:
-        answer = yield from Committer.of(checkpointer).perform(admission, durable=options.durability == "sync")
-        if not isinstance(answer, Busy):
-            return answer  # type: ignore[no-any-return]
-        admission = answer.again
-        yield Pause(pause)
-        pause = min(0.05, pause * 1.5)
-
-
-def _request(invocation: Invocation, checkpointer: BaseCheckpointer) -> Request:
-    options, function = invocation.options, invocation.function
-    assert options.thread_id is not None
-    run_id, data = new_run_id(), b""
-    if invocation.kind == "input":
-        place = run_place(run_id, "input")
-        data = _encoded(checkpointer, invocation.value, place, f"the input of workflow {function.name!r}")
-    return Request(
-        workflow=function.name,
-        thread_id=options.thread_id,
-        kind=invocation.kind,
-        answer=invocation.value,
-        run_id=run_id,
-        input=data,
-        head=Head(options.durability, extra=encode_extra(options.config), durable_stream=options.durable_stream),
-        on_busy=invocation.on_busy,
-        key=options.key,
-        checkpoint_id=options.checkpoint_id,
-        fork=invocation.fork,
-        moments=invocation.moments,
-        goes_on=invocation.goes_on,
-    )
-
-
-def _encoded(checkpointer: BaseCheckpointer, value: Any, place: bytes, what: str) -> bytes:
-    try:
-        return checkpointer.serde.dumps(value, place)
-    except EncodeError as error:
-        raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
 
 
 def _held(
@@ -262,7 +210,7 @@ def _held(
         raise  # nobody is left to wait for a write, or nothing may be written
     except BaseException as error:
         try:
-            yield from _settle(committer, log, admitted, _failed(error, run), durable=durable)
+            yield from _settle(committer, log, admitted, _failed(error, run, invocation), durable=durable)
         except DurablyError as trouble:
             error.add_note(f"Moreover the end of the run could not be recorded: {trouble}")
         raise
@@ -330,9 +278,9 @@ def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, ch
     stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")
     returned = None
     if save is not value:
-        returned = _encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
+        returned = encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")
     memory = {
-        path: _encoded(checkpointer, saved, memory_place(run.run_id, path), f"what workflow {path!r} saves")
+        path: encoded(checkpointer, saved, memory_place(run.run_id, path), f"what workflow {path!r} saves")
         for path, saved in run.memory.items()
     }
     steps = result.steps if isinstance(result, FinalValue) else 1
@@ -350,8 +298,10 @@ def _memory(saved: Saved | None, checkpointer: BaseCheckpointer) -> dict[str, An
     }
 
 
-def _failed(error: BaseException, run: Run) -> Ending:
+def _failed(error: BaseException, run: Run, invocation: Invocation) -> Ending:
     data = run.recorder.serde.dumps(encode_exception(error), run_place(run.run_id, "error"))
     again = tuple((key.scope, key.name, key.n) for key in tried_again(error, run.failed))
     stopped = isinstance(error, STOPPED) or not isinstance(error, Exception)
-    return Ending("stopped" if stopped else "failed", Outcome(error=data, again=again))
+    handed_back = invocation.claim is not None and isinstance(error, GraphDrained)
+    due = clock().now() if handed_back else None
+    return Ending("stopped" if stopped else "failed", Outcome(error=data, again=again), due=due)

@@ -15,8 +15,9 @@ from ..serde import Serializer
 from .answers import answers_for
 from .journal import Record, decode_records, encode_records
 from .owner import Owner
-from .request import Admitted, Request
+from .request import Admitted, Request, is_waiting
 from .rows import Head, end_step, left_nothing, parse_checkpoint
+from .steps import clock
 
 __all__ = ["Decision", "busy", "nothing_open"]
 
@@ -37,6 +38,7 @@ class Decision:
         self.serde = serde
         self.transaction = transaction
         self.now = time.time()
+        self.time = clock().now()  # by the clock that workflows sleep by
         self.opened: Opened = transaction.open(request.thread_id)
 
     # Reading.
@@ -85,7 +87,7 @@ class Decision:
             thread_no=self.thread.no,
             workflow=self.request.workflow,
             status="running",
-            attempt=1,
+            attempt=0,
             created_at=self.now,
             updated_at=self.now,
             parent=parent,
@@ -97,21 +99,27 @@ class Decision:
 
     def leave_behind(self, run: RunRow | None, status: Status = "abandoned") -> None:
         """Another run takes the place of one that is open."""
-        if run is not None and run.status in ("asked", "running"):
-            self.transaction.put_run(replace(run, status=status, updated_at=self.now))
+        if run is not None and (run.status in ("asked", "running") or run.due is not None):
+            self.transaction.put_run(replace(run, status=status, due=None, updated_at=self.now))
 
     def hold(self, run: RunRow, copied: list[Record]) -> Admitted:
-        """Write the run, and take the thread for it under the next fence."""
+        """Write the run, and take the thread for it under the next fence; of a submitted one, for nobody."""
         transaction, thread = self.transaction, self.thread
         base = transaction.run(run.base_no) if run.base_no else None
         saved = None if base is None else load(transaction, base, self.serde)  # may be refused: nothing is written yet
         if not thread.no:
             thread = transaction.put_thread(thread)
+        if self.request.submitted:
+            run = replace(run, status="pending", due=self.time)
+        else:
+            run = replace(run, attempt=run.attempt + 1, due=None)
+            self.owner.register(transaction, self.now)
         run = transaction.put_run(replace(run, thread_no=thread.no))
-        self.owner.register(transaction, self.now)
-        thread = replace(thread, fence=thread.fence + 1, run_no=run.no, owner=self.owner.name, since=self.now)
+        owner = "" if self.request.submitted else self.owner.name
+        thread = replace(thread, fence=thread.fence + 1, run_no=run.no, owner=owner, since=self.now)
         transaction.put_thread(thread)
-        self.owner.taking(self.request.run_id, thread.no, thread.fence)
+        if owner:
+            self.owner.taking(self.request.run_id, thread.no, thread.fence)
         if copied:
             transaction.append(Chunk(thread.no, thread.fence, run.no, encode_records(copied)))
         return Admitted(thread, run, copied, saved)
@@ -129,9 +137,13 @@ def busy(decision: Decision) -> ThreadBusy:
     """What says that the thread is held: since when, by whom, for what."""
     thread, run = decision.thread, decision.opened.run
     what = f"run {run.run_id} of workflow {run.workflow!r}" if run is not None else "a run"
+    if thread.owner or not is_waiting(run):
+        how = f"has held it for {decision.now - thread.since:.1f} seconds (owner {thread.owner})"
+    else:
+        how = "sleeps" if run is not None and run.status == "sleeping" else "waits for a worker to go on with it"
     return ThreadBusy(
-        f"thread {thread.thread_id!r} is busy: {what} has held it for {decision.now - thread.since:.1f} seconds "
-        f"(owner {thread.owner}). Wait for it to end, use another thread, or say with on_busy= what to do."
+        f"thread {thread.thread_id!r} is busy: {what} {how}. Wait for it to end, use another thread, or say with on_busy= "
+        "what to do."
     )
 
 

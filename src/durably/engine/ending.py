@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.saved import resolved
@@ -16,6 +17,7 @@ from .commit import Committer
 from .identity import call_id, record_place
 from .journal import Record, decode_records, questions
 from .owner import Owner
+from .request import is_waiting
 from .rows import raised_by, returned_by
 from .steps import Pause, Steps
 
@@ -27,15 +29,22 @@ __all__ = ["Asked", "open_questions", "outcome_of_run", "question_of", "result_o
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """An attempt that ended with questions instead of a value, or with a pause.
+    """An attempt that ended with questions instead of a value, or with a pause, or asleep.
 
     Args:
         questions: those that are open.
         value: the last that the workflow said its value is, `MISSING` where it said none.
+        due: when the run wakes by itself, None where it does not.
     """
 
     questions: tuple[Interrupt[Any], ...]
     value: Any = MISSING
+    due: float | None = None
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the run waits for nothing but time."""
+        return self.due is not None and not self.questions
 
     def as_value(self, questions: Sequence[Interrupt[Any]]) -> Any:
         """What takes the place of the value: the value so far, if it is a dict, with the questions."""
@@ -56,35 +65,49 @@ def question_of(record: Record, run_id: str, serde: Serializer) -> Interrupt[Any
     return Interrupt(serde.loads(record.data, place), name, schema)
 
 
-def result_of(run: RunRow, thread_id: str, checkpointer: BaseCheckpointer) -> Steps[Any]:
+def result_of(
+    run: RunRow,
+    thread_id: str,
+    checkpointer: BaseCheckpointer,
+    *,
+    patient: bool = False,
+    timeout: float | None = None,
+) -> Steps[Any]:
     """Wait until a run has ended: what it returned, or `Asked`.
 
     Args:
         run: the run as it was found.
         thread_id: its thread.
         checkpointer: where it is stored.
+        patient: whether to wait even where the process that ran it is gone, for another one to take it over.
+        timeout: for how many seconds to wait at most.
 
     Raises:
         BaseException: what it raised.
+        TimeoutError: it has not ended in time.
         NodeCancelledError: it was cancelled, stopped, or left behind.
         Superseded: the process that ran it is gone; it can be resumed.
     """
     committer = Committer.of(checkpointer)
-    pause = 0.001
+    pause, end = 0.001, float("inf") if timeout is None else time.monotonic() + timeout
     while True:
         now, held, records = yield from committer.perform(
             _look(run, thread_id, Owner.of(committer), checkpointer.serde)
         )
-        if not (now.status == "running" and held):
+        waits = now.status == "pending" or is_waiting(now) or (now.status == "running" and (held or patient))
+        if not waits:
             return outcome_of_run(now, records, checkpointer.serde)
-        yield Pause(pause)
-        pause = min(0.05, pause * 1.5)
+        if time.monotonic() >= end:
+            raise TimeoutError(f"run {run.run_id} has not ended within {timeout:g} seconds: it is {now.status}")
+        yield Pause(min(pause, max(0.0, end - time.monotonic())))
+        pause = min(0.25 if patient else 0.05, pause * 1.5)
 
 
 def _look(run: RunRow, thread_id: str, owner: Owner, serde: Serializer) -> Work:
     def work(transaction: Transaction) -> tuple[RunRow, bool, list[Record]]:
         opened = transaction.open(thread_id)
-        now = resolved(transaction, transaction.run(run.no) or run, serde)
+        stored = transaction.run(run.no) or replace(run, status="cancelled", due=None)  # forgotten in the meantime
+        now = resolved(transaction, stored, serde)
         is_held = (
             opened.thread is not None
             and opened.thread.run_no == run.no

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,11 +16,10 @@ from ..types import PregelTask, StateSnapshot
 from .ending import open_questions
 from .identity import Key, call_id, record_place
 from .journal import ANSWERED, ASKED, RAISED, RETURNED, Record, decode_records
-from .owner import Owner
 from .request import RESUMABLE
 from .rows import END, START, checkpoint_of, decode_extra, head_of, parse_checkpoint, raised_by, returned_by
 
-__all__ = ["CallInfo", "Moment", "RunInfo", "abandoned", "find_moment", "list_runs", "read_history", "unknown_thread"]
+__all__ = ["CallInfo", "Moment", "RunInfo", "find_moment", "list_runs", "read_history", "unknown_thread"]
 
 PAGE: Final = 50
 
@@ -175,7 +173,10 @@ def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
                 first = min(first, (run.no, end))
             runs = transaction.runs(opened.thread.no, first[0] + 1, PAGE)
             moments = [
-                _moment(transaction, opened, run, end) for run in runs for end in _ends(run) if (run.no, end) < first
+                _moment(transaction, opened, run, end)
+                for run in runs
+                for end in _ends(run)
+                if (run.no, end) < first and (run.attempt or run.no == opened.thread.run_no)
             ]
             return moments, runs[-1].no if len(runs) == PAGE else 0
 
@@ -315,21 +316,3 @@ def _run_info(row: RunRow, thread_id: str, records: list[Record], serde: Seriali
         _records=tuple(records),
         _serde=serde,
     )
-
-
-def abandoned(workflow: str, owner: Owner) -> Work:
-    """The threads whose runs of a workflow nobody is left to finish."""
-
-    def work(transaction: Transaction) -> list[str]:
-        now = time.time()
-        return [
-            thread.thread_id
-            for holder in transaction.holders()
-            for thread, run in transaction.held(holder.owner)
-            if run.workflow == workflow
-            and run.status == "running"
-            and head_of(run).durability != "exit"
-            and not owner.is_held(thread, transaction, now)
-        ]
-
-    return work

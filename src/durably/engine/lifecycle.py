@@ -11,22 +11,23 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ..checkpoint.base import RunRow, Transaction, Work
+from ..checkpoint.base import RunRow, ThreadRow, Transaction, Work
 from ..checkpoint.heads import encode_row
 from ..checkpoint.transfer import copied_memory
 from ..errors import EmptyInputError, Superseded, ThreadBusy
 from ..serde import Serializer
 from .decision import Decision, busy, nothing_open
 from .owner import Owner
-from .request import RESUMABLE, Admitted, Ending, Request
-from .rows import END, Outcome, head_of, last_checkpoint
+from .request import RESUMABLE, Admitted, Ending, Request, is_waiting
+from .rows import END, Outcome, end_step, head_of, last_checkpoint
+from .steps import clock
 from .travel import at_step
 
-__all__ = ["Place", "begin_update", "cancel", "settle", "unless_changed", "update"]
+__all__ = ["Place", "begin_update", "cancel", "next_turn", "settle", "unless_changed", "update"]
 
 
 def settle(admitted: Admitted, ending: Ending) -> Work:
-    """End an attempt: write how, and give the thread back."""
+    """End an attempt: write how, and give the thread back, or to the next run that waits for it."""
 
     def work(transaction: Transaction) -> None:
         thread, run = admitted.thread, admitted.run
@@ -34,12 +35,36 @@ def settle(admitted: Admitted, ending: Ending) -> Work:
         if found is None or found.fence != thread.fence:
             raise _superseded(transaction, admitted)
         outcome = None if ending.outcome is None else encode_row(ending.outcome)
-        done = ending.status == "done"
-        ended = replace(run, status=ending.status, updated_at=time.time(), outcome=outcome)
-        transaction.put_run(ended if ending.stored is None else replace(ended, **ending.stored._asdict()))
-        transaction.put_thread(replace(found, owner="", head_no=run.no if done else found.head_no))
+        ended = replace(run, status=ending.status, updated_at=time.time(), outcome=outcome, due=ending.due)
+        if ending.stored is not None:
+            ended = replace(ended, **ending.stored._asdict())
+        if ending.status in ("asked", "sleeping") and _was_answered(transaction, run):
+            ended = replace(ended, status="pending", due=clock().now())
+        transaction.put_run(ended)
+        free = replace(found, owner="", head_no=run.no if ending.status == "done" else found.head_no)
+        transaction.put_thread(free if is_waiting(ended) else next_turn(transaction, free, ended))
 
     return work
+
+
+def _was_answered(transaction: Transaction, run: RunRow) -> bool:
+    """Whether an answer was submitted while the attempt was under way, so that another one may be needed."""
+    stored = transaction.run(run.no)
+    return stored is not None and stored.due is not None
+
+
+def next_turn(transaction: Transaction, thread: ThreadRow, ended: RunRow) -> ThreadRow:
+    """The thread, with the first of the runs that wait for their turn as its current one, due at once."""
+    run = transaction.run(thread.next_no) if thread.next_no else None
+    if run is None:
+        return thread
+    if ended.status == "asked":
+        transaction.put_run(replace(ended, status="abandoned", due=None))
+    head = encode_row(replace(head_of(run), step=end_step(ended) + 1))
+    parent = last_checkpoint(ended)
+    transaction.put_run(replace(run, due=clock().now(), parent=parent, base_no=thread.head_no, head=head))
+    behind = transaction.waiting(thread.no, run.no)
+    return replace(thread, run_no=run.no, next_no=0 if behind is None else behind.no)
 
 
 def _superseded(transaction: Transaction, admitted: Admitted) -> Superseded:
@@ -51,7 +76,7 @@ def _superseded(transaction: Transaction, admitted: Admitted) -> Superseded:
 
 
 def cancel(request: Request, owner: Owner, serde: Serializer) -> Work:
-    """End a thread's current run from outside: whoever runs it can write nothing any more.
+    """End a thread's current run from outside, or the one that is named: whoever runs it can write nothing any more.
 
     The work returns the thread's number and the fence below which everybody is fenced off.
     """
@@ -59,6 +84,9 @@ def cancel(request: Request, owner: Owner, serde: Serializer) -> Work:
     def work(transaction: Transaction) -> tuple[int, int]:
         decision = Decision(request, owner, serde, transaction)
         run = decision.opened.run
+        named = transaction.find_run(request.run_id) if request.run_id else run
+        if named is not None and (run is None or named.no != run.no):
+            return _leave_line(transaction, decision, named)
         if run is None or run.status not in RESUMABLE:
             raise nothing_open(decision, "cancel")
         if request.checkpoint_id is not None and decision.find_checkpoint(request.checkpoint_id)[0].no != run.no:
@@ -66,9 +94,9 @@ def cancel(request: Request, owner: Owner, serde: Serializer) -> Work:
                 f"checkpoint {request.checkpoint_id!r} is of a run that is over; the open run of thread "
                 f"{request.thread_id!r} is {run.run_id}"
             )
-        transaction.put_run(replace(run, status="cancelled", updated_at=decision.now))
+        ended = transaction.put_run(replace(run, status="cancelled", updated_at=decision.now, due=None))
         thread = replace(decision.thread, fence=decision.thread.fence + 1, owner="")
-        transaction.put_thread(thread)
+        transaction.put_thread(next_turn(transaction, thread, ended))
         return thread.no, thread.fence
 
     return work
@@ -79,6 +107,18 @@ class Place(NamedTuple):
 
     parent: str = ""
     step: int = 0
+
+
+def _leave_line(transaction: Transaction, decision: Decision, run: RunRow) -> tuple[int, int]:
+    """Cancel a run that waits for its turn; nobody is fenced off."""
+    thread = decision.thread
+    if run.thread_no != thread.no or run.status != "pending":
+        raise EmptyInputError(f"run {run.run_id} is {run.status}, so there is nothing to cancel")
+    transaction.put_run(replace(run, status="cancelled", updated_at=decision.now))
+    if thread.next_no == run.no:
+        behind = transaction.waiting(thread.no, run.no)
+        transaction.put_thread(replace(thread, next_no=0 if behind is None else behind.no))
+    return thread.no, 0
 
 
 def update(
@@ -135,11 +175,14 @@ class _Update(Decision):
         if self.is_held():
             raise busy(self)
         parent, base_no, is_now = self._place()
+        if is_waiting(latest) and (place is not None or not is_now):
+            raise busy(self)
         row = self.row(b"", parent, base_no, head=replace(self.request.head, source="update"), after=latest)
         head = head_of(row)  # it has an end only, which takes the step that the start of another run would have
         row = replace(
             row,
             status="done",
+            attempt=1,
             outcome=encode_row(replace(outcome, memory=self._memory(base_no))),
             saved=saved,
             saved_no=1,
@@ -152,17 +195,19 @@ class _Update(Decision):
             self.leave_behind(latest)
         thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
         row = transaction.put_run(replace(row, thread_no=thread.no))
+        if stays_open and latest is not None and not latest.attempt and latest.base_no == thread.head_no:
+            transaction.put_run(replace(latest, base_no=row.no))  # it has not begun, and is to see this
         transaction.put_thread(replace(thread, head_no=row.no, run_no=thread.run_no if stays_open else row.no))
         return row
 
     def open(self, place: Place) -> RunRow:
         """Write a run that has not begun; it takes the place of an open one."""
         latest, transaction = self.opened.run, self.transaction
-        if self.is_held():
+        if self.is_held() or is_waiting(latest):
             raise busy(self)
         head = replace(self.request.head, source="update")
         row = self.row(self.request.input, place.parent, self._place()[1], head=head, after=latest)
-        row = at_step(replace(row, status="stopped"), place.step)
+        row = at_step(replace(row, status="stopped", attempt=1), place.step)
         self.leave_behind(latest)
         thread = self.thread if self.thread.no else transaction.put_thread(self.thread)
         row = transaction.put_run(replace(row, thread_no=thread.no))

@@ -183,11 +183,19 @@ class Owner:
         """Whether somebody alive holds the thread."""
         if not thread.owner:
             return False
-        here = next((owner for owner in list(_owners) if owner.name == thread.owner), None)
-        if here is not None:  # perhaps another checkpointer object of this process, on the same database
+        here = _owner_here(thread.owner)
+        if here is not None:
             return here.holds(thread.no, thread.fence)
         row = transaction.owner(thread.owner)
-        return row is not None and row.until > now and not is_proved_dead(row.host)
+        return row is not None and self.is_alive(row, now)
+
+    def is_alive(self, row: OwnerRow, now: float) -> bool:
+        """Whether a process is still there, as far as anybody can tell."""
+        return row.until > now and not is_proved_dead(row.host)
+
+    def is_here(self, name: str) -> bool:
+        """Whether that is this process: each of its attempts is asked for then."""
+        return _owner_here(name) is not None
 
     def holds(self, thread_no: int, fence: int) -> bool:
         """Whether an attempt of this owner holds the thread, or is about to."""
@@ -197,6 +205,11 @@ class Owner:
 
 _owners: WeakSet[Owner] = WeakSet()
 _making = threading.Lock()
+
+
+def _owner_here(name: str) -> Owner | None:
+    """The owner of that name in this process: perhaps of another checkpointer object, on the same database."""
+    return next((owner for owner in list(_owners) if owner.name == name), None)
 
 
 def _rename() -> None:

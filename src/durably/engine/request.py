@@ -16,10 +16,18 @@ if TYPE_CHECKING:
     from .journal import Record
     from .rows import Head, Outcome
 
-__all__ = ["RESUMABLE", "Admitted", "Busy", "Ending", "Existing", "Fork", "NotAbandoned", "Request"]
+__all__ = ["RESUMABLE", "Admitted", "Busy", "Claim", "Ending", "Existing", "Fork", "NotDue", "Request", "is_waiting"]
 
-RESUMABLE: Final = ("asked", "failed", "stopped", "running")
+RESUMABLE: Final = ("pending", "sleeping", "asked", "failed", "stopped", "running")
 """A run that stands so can be gone on with, unless somebody is at it."""
+
+
+def is_waiting(run: RunRow | None) -> bool:
+    """Whether a run waits for a process to go on with it: it keeps its thread busy although nobody holds that.
+
+    One that has asked may go on by itself, too, but does not stand in the way of a new input.
+    """
+    return run is not None and run.due is not None and run.status != "asked"
 
 
 class Fork(msgspec.Struct, frozen=True):
@@ -40,8 +48,8 @@ class Request(msgspec.Struct, frozen=True):
     Args:
         workflow: the name of the workflow that was invoked.
         thread_id: the thread.
-        kind: ``input`` starts a run, ``resume`` goes on with one, ``answer`` also answers its questions, ``recover``
-            goes on only where the process that ran it is gone.
+        kind: ``input`` starts a run, ``resume`` goes on with one, ``answer`` also answers its questions, ``due`` goes on
+            only with one that is due.
         answer: the answer, or a dict from question ids to answers.
         run_id: the name of a new run.
         input: its encoded input.
@@ -53,6 +61,7 @@ class Request(msgspec.Struct, frozen=True):
         moments: tells the moments inside the workflow's runs, None where it has none.
         goes_on: whether the input belongs to how the thread stands now, in the middle of an open run too.
         answered: the run whose questions this has answered already, while another attempt of it was under way.
+        submitted: whether the run is left to whoever looks for due ones.
     """
 
     workflow: str
@@ -69,6 +78,7 @@ class Request(msgspec.Struct, frozen=True):
     moments: Moments | None = None
     goes_on: bool = False
     answered: str = ""
+    submitted: bool = False
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -87,6 +97,18 @@ class Admitted(msgspec.Struct, frozen=True):
     saved: Saved | None
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """A due run that this process has taken.
+
+    Args:
+        request: the name under which it was taken.
+        admitted: the run.
+    """
+
+    request: str
+    admitted: Admitted
+
+
 class Existing(msgspec.Struct, frozen=True):
     """Nothing is to be run: the result of this run is what was asked for."""
 
@@ -100,12 +122,20 @@ class Busy(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How an attempt ended."""
+    """How an attempt ended.
+
+    Args:
+        status: how the run stands now.
+        outcome: what it returned or raised.
+        stored: what it saved.
+        due: from when on any process may go on with it, None where none is to.
+    """
 
     status: Status
     outcome: Outcome | None = None
     stored: Stored | None = None
+    due: float | None = None
 
 
-class NotAbandoned(EmptyInputError):
-    """There is nothing to recover on this thread: somebody is at it, or was faster. It does not leave ``recover``."""
+class NotDue(EmptyInputError):
+    """Nothing is due on this thread: somebody is at it, or was faster. It does not leave those who look for due runs."""

@@ -10,7 +10,7 @@ from ..checkpoint.base import RunRow, Status, ThreadQuery, ThreadRow, Transactio
 from ..errors import ConfigError
 from .rows import decode_extra, head_of
 
-__all__ = ["ThreadInfo", "find_threads", "query_for"]
+__all__ = ["ThreadInfo", "find_threads", "query_for", "thread_info"]
 
 PAGE: Final = 100
 
@@ -71,12 +71,13 @@ def find_threads(query: ThreadQuery, below: int) -> Work:
 
     def work(transaction: Transaction) -> tuple[list[ThreadInfo], int]:
         rows = transaction.threads(query, below, PAGE)
-        return [_info(thread, run) for thread, run in rows], rows[-1][1].no if len(rows) == PAGE else 0
+        return [thread_info(thread, run) for thread, run in rows], rows[-1][1].no if len(rows) == PAGE else 0
 
     return work
 
 
-def _info(thread: ThreadRow, run: RunRow) -> ThreadInfo:
+def thread_info(thread: ThreadRow, run: RunRow) -> ThreadInfo:
+    """A thread with its current run, as people see it."""
     extra = decode_extra(head_of(run))
     return ThreadInfo(
         thread_id=thread.thread_id,

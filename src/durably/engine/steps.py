@@ -81,6 +81,14 @@ class Pause:
 class Clock:
     """How time goes by for workflows. Tests put another one in its place."""
 
+    def now(self) -> float:
+        """What time it is, in seconds since the epoch."""
+        return time.time()
+
+    def idle(self, seconds: float) -> float:
+        """Nothing is to be done for some seconds; returns how many of them somebody has to wait for."""
+        return seconds
+
     def sleep(self, seconds: float) -> None:
         """Let time go by on this thread."""
         time.sleep(seconds)

@@ -106,7 +106,7 @@ def tried_again(run: RunRow, records: list[Record]) -> list[Record]:
     When the last attempt ended with an exception it named them. When it was killed nobody knows whether the workflow had
     seen the failures at the journal's end; nothing was built on them, so they are tried again.
     """
-    if run.status == "running":
+    if run.status == "running" or (run.status == "stopped" and run.outcome is None):
         return list(takewhile(lambda record: record.kind == RAISED, reversed(records)))
     again = {Key(*key) for key in outcome_of(run).again}
     return [record for record in records if record.kind == RAISED and record.key in again]
