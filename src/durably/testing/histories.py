@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from ..checkpoint.base import BaseCheckpointer, Chunk, RunRow, Transaction
+from ..checkpoint.heads import Outcome, encode_row
 from ..checkpoint.rows import new_thread
 from ..checkpoint.saved import resolved
 from ..engine.commit import Committer
@@ -247,7 +248,7 @@ def _replayed(workflow: Workflow[Any, Any], history: History, context: Any) -> S
     own = workflow.checkpointer
     saver = StoppingSaver(serde=None if own is None else own.serde)
     row: RunRow = _row(RunRow, history["run"])
-    open_again = {"status": "stopped", "outcome": None, "saved": None}
+    open_again = {"status": "stopped", "outcome": encode_row(Outcome()), "saved": None, "due": None}
     saver.transact([lambda transaction: _put(transaction, history, THREAD, **open_again)])
     guard = _Guard()
     invocation = prepared(workflow, saver, guard, None, strict=True, context=context)
