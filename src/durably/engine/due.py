@@ -73,6 +73,7 @@ class _Look:
     def __call__(self, transaction: Transaction) -> Claimed:
         """Find, and take."""
         now = clock().now()
+        self.refused.clear()  # a transaction may be tried more than once
         self._release(transaction, now)
         claims = list[Claim]()
         for thread, run in transaction.due(self._workflows, now, self._limit) if self._limit else ():

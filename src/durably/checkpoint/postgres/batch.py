@@ -55,7 +55,8 @@ def _pass(works: Sequence[Work], memory: Memory, known: Known) -> tuple[Outcome,
         except Dirty:
             result = LATER
         except DurablyError as error:
-            result = error
+            wants.extend(view.guesses)  # what was only known may be what it objects to
+            result = LATER if view.guesses else error
         results.append(result)
     return Outcome(results, writes), wants
 
@@ -71,7 +72,9 @@ def _decide_alone(work: Work, session: Session, memory: Memory, known: Known) ->
         except Missing as missing:  # what it trusted in, and nothing would check
             read(missing.want)
         except DurablyError as error:
-            return Outcome([error], Writes())
+            if not view.guesses:
+                return Outcome([error], Writes())
+            read(view.guesses[0])  # what was only known may be what it objects to
 
 
 Transacts: TypeAlias = Callable[[list[Work]], list[Any]]

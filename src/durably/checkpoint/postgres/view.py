@@ -171,7 +171,10 @@ class View:
         return list(self._get(("holders",)))
 
     def held(self, owner: str) -> list[tuple[ThreadRow, RunRow]]:
-        return list(self._get(("held", owner)))
+        pairs: list[tuple[ThreadRow, RunRow]] = list(self._get(("held", owner)))
+        for thread, _ in pairs:
+            self._saw(thread)
+        return pairs
 
     def threads(self, query: ThreadQuery, before: int, limit: int) -> list[tuple[ThreadRow, RunRow]]:
         query = replace(query, workflow=text(query.workflow, "workflow's name"))
