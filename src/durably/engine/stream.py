@@ -82,7 +82,7 @@ class Channel:
         if mode in self.modes:
             self._add(chunk if self._is_bare and type(chunk) is not Asked else self._shaped(mode, namespace, chunk))
         if mode in DEBUGGED and "debug" in self.modes:
-            self._add(self._shaped("debug", namespace, self._debugged(mode, chunk)))
+            self._add(self._shaped("debug", namespace, self._debugged(mode, chunk)))  # pyright: ignore[reportArgumentType]
 
     def close(self) -> None:
         """Say that nothing more will come."""

@@ -107,7 +107,7 @@ class GraphMoments:
             raise InvalidUpdateError(
                 f"{', '.join(map(repr, standing.last))} ran last, so say as which of them the state is updated: as_node=..."
             )
-        return standing.last[0]
+        return standing.last[0]  # pyright: ignore[reportGeneralTypeIssues]
 
     def _written(self, standing: Standing, name: str, update: Any) -> Standing:
         """How the graph stands after a step of this one node, which wrote the update."""
@@ -226,7 +226,7 @@ def _value(call: Call | None) -> Any:
 
 def path_of(key: CallKey | Sequence[Any]) -> str:
     """The scope of a call's body."""
-    return str(Key(*key))
+    return str(Key(*key))  # pyright: ignore[reportArgumentType]
 
 
 def is_inside(scope: str, body: str) -> bool:
