@@ -37,7 +37,7 @@ WORKING, DRAINING, LEAVING = range(3)
 
 
 class Worker:
-    """Goes on with runs that are due: submitted ones, sleeping ones whose time has come, and those of dead processes.
+    """Goes on with runs that are due: submitted ones, those handed back by other workers, and those of dead processes.
 
     Any number of workers, in any number of processes, share the work of a database; each run is taken by one of them. A
     worker looks when it is told that there is news, when something is due, and every ``poll_interval`` seconds.

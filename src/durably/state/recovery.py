@@ -67,16 +67,14 @@ class Recovery(Addressing):
     def recover(self, *, context: ContextFor = None, max_concurrency: int = 8) -> dict[str, Any]:
         """Go on with the runs of this workflow that nobody is at, as one pass of a worker.
 
-        These are the runs whose processes are gone, those that were submitted, and those that have slept long enough. Safe
-        to call from many processes at once.
+        These are the runs whose processes are gone, and those that were submitted. Safe to call from many processes at once.
 
         Args:
             context: what the runs read as ``runtime.context``, or a function that takes a run (a `ThreadInfo`) and gives it.
             max_concurrency: how many runs at once.
 
         Returns:
-            For each thread that was taken over what ``invoke`` would have returned, or the exception it would have raised. A
-            run that went to sleep is left out.
+            For each thread that was taken over what ``invoke`` would have returned, or the exception it would have raised.
 
         Raises:
             ConfigError: the workflow needs a context and was given none.
