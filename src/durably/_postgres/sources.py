@@ -31,6 +31,8 @@ PATIENT: Final = {
     "tcp_user_timeout": "30000",  # milliseconds; otherwise a server that vanished is waited for for a quarter of an hour
 }
 """How our own connections find out that nobody is at the other end, where the connection string does not say."""
+LOCKS: Final = "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+"""How the server finds that out, so that it lets go of what a vanished client has locked. Poolers do not pass it on."""
 
 
 def driver() -> ModuleType:
@@ -140,7 +142,8 @@ class Own:
         psycopg = driver()
         parse = psycopg.conninfo.conninfo_to_dict
         try:
-            parameters = {**PATIENT, **parse(self._conninfo())}
+            server_side = {} if self._prepare_threshold is None else {"options": LOCKS}
+            parameters = {**PATIENT, **server_side, **parse(self._conninfo())}
         except psycopg.ProgrammingError as error:
             raise ConfigError(f"the connection string cannot be read: {error}") from None
         self.name = f"database {parameters.get('dbname', '')!r} on {parameters.get('host', 'this machine')}"

@@ -15,18 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..checkpoint.base import Away, BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
-from ..errors import DatabaseLocked, DatabaseUnavailable, DurablyError, Superseded, TransactionError
+from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
+from ..errors import DurablyError, Superseded, TransactionError
 from .journal import SAID, Record, encode_records
 from .news import Bells
-from .steps import TURN, Acquire, Do, Pause, Steps
-from .threads import sentinel
+from .patience import Patience
+from .steps import TURN, Acquire, Do, Gate, Steps
+from .threads import pool, sentinel
 
 if TYPE_CHECKING:
     from ..checkpoint.session import Session
     from ..types import Durability
 
-__all__ = ["Committer", "Log", "Patience"]
+__all__ = ["Committer", "Log"]
 
 T = TypeVar("T")
 
@@ -97,27 +98,6 @@ class Log:
         return Chunk(self.thread_no, self.fence, self.run_no, encode_records([*self.pending[:count], *more]))
 
 
-class Patience:
-    """How long is waited for a database that is locked, and for how long in between."""
-
-    __slots__ = ("_checkpointer", "_end", "_seconds")
-
-    def __init__(self, checkpointer: BaseCheckpointer) -> None:
-        self._checkpointer = checkpointer
-        self._end = time.monotonic() + checkpointer.patience
-        self._seconds = 0.0
-
-    @property
-    def pause(self) -> Pause:
-        """What to wait for before the next try."""
-        return Pause(self._seconds)
-
-    def spent(self, busy: Busy) -> DatabaseLocked | DatabaseUnavailable | None:
-        """Pause longer from now on; or the error with which to give up."""
-        self._seconds = min(0.05, self._seconds * 2 or 0.0005)
-        return _locked(busy, self._checkpointer) if time.monotonic() > self._end else None
-
-
 @dataclass(slots=True, eq=False)
 class _Ticket:
     """A piece of work in the queue, and what became of it."""
@@ -156,10 +136,11 @@ class Committer:
         self.owner: Any = None  # this process as the holder of threads; made when first needed
         self.bells = Bells()  # of those who follow runs
         self._lock = threading.Lock()  # guards the two lists
-        self._leading = threading.Lock()  # held while writing
+        self._leading = Gate()  # held while writing
         self._dirty: list[Log] = []
         self._tickets: list[_Ticket] = []
         self._oldest = 0.0
+        self._patience = Patience(checkpointer)  # with what nobody waits for; guarded by the leading lock
         self._lent_on = 0  # the thread on which a body has the connection
         self._uncertain: tuple[_Batch, Uncertain] | None = None  # what may be on disk; guarded by the leading lock
 
@@ -190,7 +171,7 @@ class Committer:
             return  # what a call returned is about to be flushed
         if fresh:
             sentinel.watch(self, GATHER)
-        elif time.monotonic() - self._oldest > GATHER:
+        elif self.checkpointer.inline and time.monotonic() - self._oldest > GATHER:
             self.lead()
 
     def note(self, log: Log) -> None:
@@ -234,7 +215,8 @@ class Committer:
         yield TURN  # on an event loop others may join
         patience = Patience(self.checkpointer)
         while not done():
-            yield Acquire(self._leading)
+            if not (yield Acquire(self._leading, done)):
+                return
             try:
                 if done():
                     return
@@ -277,16 +259,22 @@ class Committer:
             try:
                 self._write()
             except Busy as busy:
-                if time.monotonic() - self._oldest > self.checkpointer.patience:
-                    self._fail(_locked(busy, self.checkpointer))
+                error = self._patience.spent(busy)
+                if error is not None:
+                    self._fail(error)
+            else:
+                self._patience = Patience(self.checkpointer)
             finally:
                 self._leading.release()
 
     def tick(self, now: float) -> float | None:
         """For the sentinel: write what nobody waits for."""
         if self._waits() and now - self._oldest > GATHER / 2:
-            self.lead()
-        return GATHER if self._waits() else None
+            if self.checkpointer.inline:
+                self.lead()
+            else:  # what takes a round trip must not hold up the sentinel
+                pool.run(self.lead)
+        return max(GATHER, self._patience.pause.seconds) if self._waits() else None
 
     def _waits(self) -> bool:
         return bool(self._dirty) or self._uncertain is not None
@@ -388,11 +376,3 @@ _making = threading.Lock()
 
 def _append(chunk: Chunk, transaction: Transaction) -> bool:
     return transaction.append(chunk)
-
-
-def _locked(busy: Busy, checkpointer: BaseCheckpointer) -> DatabaseLocked | DatabaseUnavailable:
-    stayed = f"{busy}; it stayed so for {checkpointer.patience:g} seconds"
-    resume = "Nothing recorded so far is lost; resume with invoke(None, config)."
-    if isinstance(busy, Away):
-        return DatabaseUnavailable(f"{stayed}. Bring the server back, or allow more with reconnect_for=. {resume}")
-    return DatabaseLocked(f"{stayed}. Find the process that holds it, or allow more with patience=. {resume}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.base import Busy, Uncertain
 from ..errors import ConfigError, TransactionError
-from .commit import Patience
+from .patience import Patience
 from .steps import Do, Steps
 
 if TYPE_CHECKING:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Conflict", "Session"]
 
 # A client that stops in the middle must not keep others from what it has locked.
-BEGIN = ["begin", "set local idle_in_transaction_session_timeout = '10s'"]
+GUARD = """
+    select set_config('idle_in_transaction_session_timeout', '10s', true),
+    case when current_setting('server_version_num')::int >= 170000 then set_config('transaction_timeout', '60s', true) end"""
+BEGIN = ["begin", GUARD]
 READ = "begin isolation level repeatable read"  # not read-only, because numbers are taken
 
 
