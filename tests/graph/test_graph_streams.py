@@ -6,8 +6,11 @@ import asyncio
 import operator
 from typing import Annotated, Any, TypedDict
 
+import pytest
+
 from durably import InMemorySaver, Interrupt, interrupt
 from durably.cache.memory import InMemoryCache
+from durably.errors import ConfigError
 from durably.graph import START, StateGraph
 from durably.types import CachePolicy, Command, Send
 
@@ -133,6 +136,34 @@ def test_pauses_before_and_after_nodes() -> None:
         ("updates", {"__interrupt__": ()}),
     ]
     assert graph.invoke(None, thread_id="1") == {"steps": ["a", "b", "c"]}
+
+
+def test_what_is_heard_can_be_changed_without_harm() -> None:
+    graph = pausing(before="*")
+    for chunk in graph.stream({"steps": []}, thread_id="1", stream_mode="values"):
+        chunk.clear()
+    assert graph.invoke(None, thread_id="1") == {"steps": ["a"]}
+
+
+def test_a_pause_after_one_node_and_before_the_next_is_one_pause() -> None:
+    graph = pausing(before=["b"], after=["a"])
+    assert graph.invoke({"steps": []}, thread_id="1") == {"steps": ["a"]}
+    assert graph.invoke(None, thread_id="1") == {"steps": ["a", "b", "c"]}
+
+
+def test_a_pause_needs_a_checkpointer() -> None:
+    graph = StateGraph(Log).add_node(silent).add_edge(START, "silent").compile(interrupt_before=["silent"])
+    with pytest.raises(ConfigError, match="needs a checkpointer"):
+        graph.invoke({"steps": []})
+
+
+def test_a_pause_in_a_graph_within_a_graph_stops_both() -> None:
+    inner = StateGraph(Log).add_sequence([("x", lambda state: {"steps": ["x"]}), ("y", lambda state: {"steps": ["y"]})])
+    pausing_inner = inner.add_edge(START, "x").compile(interrupt_before=["y"])
+    graph = StateGraph(Log).add_node("inner", pausing_inner).add_edge(START, "inner").compile(InMemorySaver())
+    assert graph.invoke({"steps": []}, thread_id="1") == {"steps": []}
+    assert graph.get_state(thread_id="1", subgraphs=True).tasks[0].state.next == ("y",)
+    assert graph.invoke(None, thread_id="1") == {"steps": ["x", "y"]}
 
 
 def test_pauses_everywhere() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -115,28 +115,25 @@ class Plan:
             progress.advance([Wrote(progress.plan[0].arg)])
         limit = get_config().get("recursion_limit") or RECURSION_LIMIT
         say = get_stream_writer("values")
-        say(self.value(progress.standing.values))
+        say(dict(self.value(progress.standing.values)))  # a copy: whoever hears it may do with it as they like
         taken = 0
         while progress.plan:
             if taken == limit:
                 raise self._too_long(limit, progress)
-            if taken or not isinstance(given, Standing):
-                self._pause("before", self.before, (planned.node for planned in progress.plan), progress)
+            if (taken or not isinstance(given, Standing)) and self._pauses_at(progress.standing):
+                pause(f"step {progress.standing.step + 1}")
             results = yield [self.call(planned, progress.standing.values) for planned in progress.plan]
             progress.advance(
                 [self._own(result, planned) for result, planned in zip(results, progress.plan, strict=True)]
             )
             taken += 1
-            say(self.value(progress.standing.values))
-            if progress.plan:
-                self._pause("after", self.after, progress.standing.last, progress)
+            say(dict(self.value(progress.standing.values)))
         values = progress.standing.values
         steps = taken + (0 if isinstance(given, Standing) else 1)
         return entrypoint.final(value=self.value(values), save=values, steps=max(1, steps))
 
-    def _pause(self, when: str, where: frozenset[str], nodes: Iterable[str], progress: Progress) -> None:
-        if where and not where.isdisjoint(nodes):
-            pause(f"{when} step {progress.standing.step + 1}")
+    def _pauses_at(self, standing: Standing) -> bool:
+        return not self.after.isdisjoint(standing.last) or any(one.node in self.before for one in standing.plan)
 
     def _own(self, result: Any, planned: Planned) -> Wrote:
         """A node's result; a command for the graph around ends this one."""
