@@ -142,7 +142,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
     transactional: bool = False,
-    identity: Callable[..., Any] | None = None,
+    identity: Callable[..., tuple[Any, ...]] | None = None,
     display: Display | None = None,
 ) -> _TaskDecorator: ...
 
@@ -156,7 +156,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: Timeout = None,
     transactional: bool = False,
-    identity: Callable[..., Any] | None = None,
+    identity: Callable[..., tuple[Any, ...]] | None = None,
     display: Display | None = None,
     **old: Any,
 ) -> Any:
@@ -170,8 +170,8 @@ def task(
         cache_policy: whether results are shared across runs; by default what the workflow says.
         timeout: seconds, a timedelta or a `TimeoutPolicy`, for async functions.
         transactional: whether it writes on a ``connection`` it is given, in the transaction that records its result.
-        identity: takes the arguments of a call and returns what the call is recognized by when it is replayed; by default the
-            arguments themselves. Give one where they are so large that hashing them at each call would cost too much.
+        identity: takes the arguments of a call and returns a tuple: what the call is recognized by when it is replayed, in
+            the place of its arguments. For those so large that hashing them at each call would cost too much.
         display: how its calls look to those who stream the run.
 
     Returns:

@@ -85,12 +85,11 @@ class Recorder:
         if not call.env.journaled:
             return None
         if self._log is not None:
-            arguments = call.function.parameters.bound(call.args, call.kwargs)
             identity = call.function.identity
-            call.fingerprint = self.serde.fingerprint(
-                arguments if identity is None else (identity(*call.args, **call.kwargs),)
-            )
-            call.summary = summary_of(arguments)
+            arguments = call.function.parameters.bound(call.args, call.kwargs)  # which fit, or are refused
+            recognized = arguments if identity is None else identity(*call.args, **call.kwargs)
+            call.fingerprint = self.serde.fingerprint(recognized)
+            call.summary = summary_of(recognized)
         call.key, entry = self._claim(call.key, call.fingerprint, call.summary)
         return entry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -103,11 +103,12 @@ class GraphMoments:
         """The node that ran last, if there is one that did."""
         if not standing.last:  # a run without steps: the thread was last updated from outside
             return END
-        if len(standing.last) > 1:
+        writer, *others = standing.last
+        if others:
             raise InvalidUpdateError(
                 f"{', '.join(map(repr, standing.last))} ran last, so say as which of them the state is updated: as_node=..."
             )
-        return standing.last[0]  # pyright: ignore[reportGeneralTypeIssues]
+        return writer
 
     def _written(self, standing: Standing, name: str, update: Any) -> Standing:
         """How the graph stands after a step of this one node, which wrote the update."""
@@ -224,9 +225,9 @@ def _value(call: Call | None) -> Any:
     return call.value() if call is not None and call.error is None else None
 
 
-def path_of(key: CallKey | Sequence[Any]) -> str:
+def path_of(key: CallKey) -> str:
     """The scope of a call's body."""
-    return str(Key(*key))  # pyright: ignore[reportArgumentType]
+    return str(Key(*key))
 
 
 def is_inside(scope: str, body: str) -> bool:

@@ -43,9 +43,9 @@ class Turn:
     arg: Any = None
     sent: bool = False
 
-    def identity(self) -> Any:
+    def identity(self) -> tuple[Any, ...]:
         """What the call is recognized by beside its name and number."""
-        return self.arg if self.sent else None
+        return (self.arg,) if self.sent else ()
 
 
 class Callee:
