@@ -1,9 +1,10 @@
 """A program whose database somebody else has written to: what comes of each change, and what Python was asked to do.
 
-``python tampering.py FOLDER BACKEND SEED CHANGES plain|sealed`` makes a database with runs of every kind, changes one column
-of one row at a time (to hostile values, to damaged ones, to those of other rows), and uses the database as programs do. It
-prints what surprised it: an error that is no `DurablyError`, and every import, execution of code, process, connection or file
-that reading led to. 1,000 changes take about a minute.
+``python -m security.tampering PLACE SEED CHANGES plain|sealed``, in the folder of the tests, makes runs of every kind in an
+empty place: the path of an SQLite file, or ``postgres SCHEMA CONNINFO`` where `setup` has been. It changes one column of one
+row at a time (to hostile values, to damaged ones, to those of other rows), and uses the database as programs do. It prints
+what surprised it: an error that is no `DurablyError`, and every import, execution of code, process, connection or file that
+reading led to. 1,000 changes take about a minute.
 """
 
 from __future__ import annotations
@@ -17,43 +18,32 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import msgspec
+import psycopg
 
 from durably import Command, entrypoint, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
-from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import DurablyError
 from durably.serde import EncryptedSerializer, TypedSerializer
+from savers import open_saver
 
 KEY = bytes(range(32))
 THREADS = ("done", "asked", "failed", "forked")
 TABLES = ("durably_thread", "durably_run", "durably_journal", "durably_owner")
 
 
-# Backends: how to open one, and how to write behind its back.
+# How to write behind the back of a checkpointer.
 
 
-@dataclass(frozen=True)
-class Backend:
-    """A kind of database with the tables of a checkpointer."""
-
-    open: Callable[[str, Any], BaseCheckpointer]
-    connect: Callable[[str], Any]
-    mark: str
-    """What stands for a value in its SQL."""
-
-
-BACKENDS = {
-    "sqlite": Backend(
-        lambda place, serde: SqliteSaver(f"{place}/runs.db", serde=serde),
-        lambda place: sqlite3.connect(f"{place}/runs.db", isolation_level=None),
-        "?",
-    ),
-}
+def connect(place: str) -> tuple[Any, str]:
+    """A connection to a place that `open_saver` knows, and what stands for a value in its SQL."""
+    if place.startswith("postgres "):
+        _, schema, conninfo = place.split(" ", 2)
+        return psycopg.connect(conninfo, options=f"-c search_path={schema}", autocommit=True), "%s"
+    return sqlite3.connect(place, isolation_level=None), "?"
 
 
 # What Python is asked to do while stored bytes are read. Files of this program, and those of its database, are no news.
@@ -187,13 +177,12 @@ def damaged(value: Any, rng: random.Random) -> Iterator[Any]:
 class Tamper:
     """Writes to the tables of a database, and puts back what was there."""
 
-    def __init__(self, backend: Backend, place: str) -> None:
-        self._connection = backend.connect(place)
-        self._mark = backend.mark
+    def __init__(self, place: str) -> None:
+        self._connection, self._mark = connect(place)
         self.tables = {table: self._rows(table) for table in TABLES}
 
     def _rows(self, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        cursor = self._connection.execute(f"select * from {table} order by 1")
+        cursor = self._connection.execute(f"select * from {table} order by 1, 2")
         return [column[0] for column in cursor.description], cursor.fetchall()
 
     def changes(self, rng: random.Random) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
@@ -211,13 +200,18 @@ class Tamper:
 
     def write(self, table: str, column: str, row: tuple[Any, ...], value: Any) -> bool:
         """Change it; whether the database lets that happen."""
-        key = self.tables[table][0][0]
-        statement = f"update {table} set {column} = {self._mark} where {key} = {self._mark}"
+        known = {name: was for name, was in zip(self.tables[table][0], row, strict=True) if was is not None}
+        where = " and ".join(f"{name} = {self._mark}" for name in known)
         try:
-            self._connection.execute(statement, (value, row[0]))
+            self._connection.execute(
+                f"update {table} set {column} = {self._mark} where {where}", (value, *known.values())
+            )
         except Exception:
             return False
         return True
+
+    def close(self) -> None:
+        self._connection.close()
 
     def restore(self) -> None:
         """All rows as they were."""
@@ -235,16 +229,16 @@ def too_long(*_: Any) -> None:
     raise TimeoutError("it does not end")
 
 
-def campaign(place: str, name: str, seed: int, count: int, *, sealed: bool) -> dict[str, Any]:
+def campaign(place: str, seed: int, count: int, *, sealed: bool) -> dict[str, Any]:
     """Change after change."""
     global armed
     signal.signal(signal.SIGALRM, too_long)
-    backend, rng = BACKENDS[name], random.Random(seed)
+    rng = random.Random(seed)
     serde: Any = EncryptedSerializer(keys=KEY) if sealed else TypedSerializer()
-    with backend.open(place, serde) as saver:
+    with open_saver(place, serde=serde) as saver:
         fill(program(saver))
-    tamper = Tamper(backend, place)
-    warm_up(backend, place, serde)
+    tamper = Tamper(place)
+    warm_up(place, serde)
     tamper.restore()
     surprises: list[str] = []
     outcomes = {"changes": 0, "done": 0, "refused": 0}
@@ -252,7 +246,7 @@ def campaign(place: str, name: str, seed: int, count: int, *, sealed: bool) -> d
     for table, column, row, value in rng.sample(changes, min(count, len(changes))):
         if tamper.write(table, column, row, value):
             outcomes["changes"] += 1
-            with backend.open(place, serde) as saver:
+            with open_saver(place, serde=serde) as saver:
                 shop = program(saver)
                 for thread_id in rng.sample(THREADS, 2):
                     for number, use in enumerate(uses(shop, thread_id)):
@@ -277,9 +271,9 @@ def campaign(place: str, name: str, seed: int, count: int, *, sealed: bool) -> d
     return {**outcomes, "surprises": surprises, "events": sorted(set(events))}
 
 
-def warm_up(backend: Backend, place: str, serde: Any) -> None:
+def warm_up(place: str, serde: Any) -> None:
     """Everything once, so that what this program loads by itself is loaded."""
-    with backend.open(place, serde) as saver:
+    with open_saver(place, serde=serde) as saver:
         shop = program(saver)
         for thread_id in THREADS:
             for use in uses(shop, thread_id):
@@ -292,5 +286,5 @@ def warm_up(backend: Backend, place: str, serde: Any) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     sys.addaudithook(listen)
-    _, folder, kind, number, most, form = sys.argv
-    sys.stdout.write(json.dumps(campaign(folder, kind, int(number), int(most), sealed=form == "sealed")))
+    _, empty, number, most, form = sys.argv
+    sys.stdout.write(json.dumps(campaign(empty, int(number), int(most), sealed=form == "sealed")))

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tampering import BACKENDS, KEY, THREADS, Tamper, fill, program, typed, uses
+from tampering import KEY, THREADS, Tamper, fill, program, typed, uses
 
-from durably import InMemorySaver, entrypoint, task
+from durably import Command, InMemorySaver, entrypoint, task
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import DecodeError, StorageError, TaskFailed
 from durably.serde import EncryptedSerializer, TypedSerializer, encode_exception, rebuild_exception
 from durably.serde.delta import compress, shrink
+from savers import SHARED, open_saver, place_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
-SCRIPT = str(Path(__file__).with_name("tampering.py"))
+TESTS = Path(__file__).parent.parent
 Ext = msgspec.msgpack.Ext
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.fixture(params=SHARED)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Somewhere empty on each kind of database."""
+    return place_of(request.param, request, tmp_path)
+
+
 @pytest.mark.parametrize(("form", "changes"), [("plain", 50), ("sealed", 30)])
-def test_no_change_of_any_column_runs_code_or_surprises(tmp_path: Path, name: str, form: str, changes: int) -> None:
-    command = [sys.executable, SCRIPT, str(tmp_path), name, "7", str(changes), form]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+def test_no_change_of_any_column_runs_code_or_surprises(place: str, form: str, changes: int) -> None:
+    command = [sys.executable, "-m", "security.tampering", place, "7", str(changes), form]
+    done = subprocess.run(command, capture_output=True, cwd=TESTS, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     report = json.loads(done.stdout)
     assert report["surprises"] == []
@@ -38,21 +46,17 @@ def test_no_change_of_any_column_runs_code_or_surprises(tmp_path: Path, name: st
 
 def test_the_listener_hears_what_it_listens_for(tmp_path: Path) -> None:
     code = (
-        "import sys, tampering; sys.addaudithook(tampering.listen); tampering.armed = True\n"
+        "import sys; from security import tampering; sys.addaudithook(tampering.listen); tampering.armed = True\n"
         "import colorsys; exec('1'); open(sys.argv[1], 'w').close()\n"
         "tampering.armed = False; print(*{event.split()[0] for event in tampering.events})"
     )
-    folder = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, cwd=folder, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, cwd=TESTS, check=True)
     assert {"import", "exec", "compile", "open"} <= set(done.stdout.decode().split())
 
 
 # With encryption.
 
 
-@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(
     ("table", "column", "read"),
     [
@@ -63,15 +67,17 @@ def test_the_listener_hears_what_it_listens_for(tmp_path: Path) -> None:
         ("durably_journal", "data", lambda shop: shop.fork(thread_id="a")),
     ],
 )
-def test_a_sealed_value_is_read_only_in_its_run(tmp_path: Path, name: str, table: str, column: str, read: Any) -> None:
-    backend, place = BACKENDS[name], str(tmp_path)
-    with backend.open(place, EncryptedSerializer(keys=KEY)) as saver:
+def test_a_sealed_value_is_read_only_in_its_run(place: str, table: str, column: str, read: Any) -> None:
+    with open_saver(place, serde=EncryptedSerializer(keys=KEY)) as saver:
         for order, thread_id in (("mine", "a"), ("theirs", "b")):
             program(saver).invoke(order, thread_id=thread_id)
-    tamper = Tamper(backend, place)
-    columns, rows = tamper.tables[table]  # those of the first run before those of the second
-    assert tamper.write(table, column, rows[0], rows[-1][columns.index(column)])
-    with backend.open(place, EncryptedSerializer(keys=KEY)) as saver, pytest.raises(DecodeError, match="moved from"):
+    with closing(Tamper(place)) as tamper:
+        columns, rows = tamper.tables[table]  # those of the first run before those of the second
+        assert tamper.write(table, column, rows[0], rows[-1][columns.index(column)])
+    with (
+        open_saver(place, serde=EncryptedSerializer(keys=KEY)) as saver,
+        pytest.raises(DecodeError, match="moved from"),
+    ):
         read(program(saver))
 
 
@@ -85,20 +91,36 @@ def test_a_sealed_value_is_read_only_in_its_call() -> None:
         replace(run, _records=swapped).calls()
 
 
+# Missing pieces.
+
+
+def test_a_thread_whose_journal_lacks_a_piece_can_be_copied(place: str) -> None:
+    with open_saver(place) as saver:
+        shop = program(saver)
+        shop.invoke("ask", thread_id="a")
+        shop.invoke(Command(resume="yes"), thread_id="a")
+        with closing(Tamper(place)) as tamper:
+            columns, rows = tamper.tables["durably_journal"]
+            assert len(rows) > 1 and tamper.write("durably_journal", columns[0], rows[0], rows[0][0] + 2**40)
+        saver.copy_thread("a", "b")
+        (run,) = shop.runs("b")
+        assert [call.name for call in run.calls()] == [call.name for call in shop.runs("a")[0].calls()]
+
+
 # Bombs.
 
 
 def test_saved_values_that_are_differences_to_one_another_end(tmp_path: Path) -> None:
-    backend, place = BACKENDS["sqlite"], str(tmp_path)
-    with backend.open(place, TypedSerializer()) as saver:
+    place = str(tmp_path / "runs.db")
+    with open_saver(place, serde=TypedSerializer()) as saver:
         fill(program(saver))
-    tamper = Tamper(backend, place)
+    tamper = Tamper(place)
     columns, rows = tamper.tables["durably_run"]
     chat = [row for row in rows if row[columns.index("saved_base")]][-1]
     for base in (chat[0], rows[0][0], rows[-1][0], 2**40):
         assert tamper.write("durably_run", "saved_base", chat, base)
         tamper.write("durably_run", "saved_base", rows[0], chat[0])
-        with backend.open(place, TypedSerializer()) as saver:
+        with open_saver(place, serde=TypedSerializer()) as saver:
             for thread_id in THREADS:
                 for use in list(uses(program(saver), thread_id))[:3]:
                     try:
@@ -166,7 +188,7 @@ def test_triggers_in_a_file_load_nothing(tmp_path: Path) -> None:
 
     with SqliteSaver(path) as saver:
         run(saver)
-    connection = BACKENDS["sqlite"].connect(str(tmp_path))
+    connection = sqlite3.connect(path)
     connection.execute(
         "create trigger t after insert on durably_journal begin select load_extension('/tmp/evil.so'); end"
     )
@@ -176,10 +198,10 @@ def test_triggers_in_a_file_load_nothing(tmp_path: Path) -> None:
 
 
 def test_wrongly_typed_columns_are_named(tmp_path: Path) -> None:
-    backend, place = BACKENDS["sqlite"], str(tmp_path)
-    with backend.open(place, TypedSerializer()) as saver:
+    place = str(tmp_path / "runs.db")
+    with open_saver(place, serde=TypedSerializer()) as saver:
         program(saver).invoke("x", thread_id="a")
-    tamper = Tamper(backend, place)
+    tamper = Tamper(place)
     for table, column, value in (
         ("durably_thread", "fence", b"x"),
         ("durably_run", "attempt", "x"),
@@ -188,6 +210,6 @@ def test_wrongly_typed_columns_are_named(tmp_path: Path) -> None:
     ):
         tamper.write(table, column, tamper.tables[table][1][0], value)
         wrong = f"{table}.{column} holds a value of type {type(value).__name__}"
-        with backend.open(place, TypedSerializer()) as saver, pytest.raises(DecodeError, match=wrong):
+        with open_saver(place, serde=TypedSerializer()) as saver, pytest.raises(DecodeError, match=wrong):
             program(saver).runs("a")
         tamper.restore()

@@ -39,9 +39,10 @@ LOCK: Final = """
         select no, version, fence from {schema}.durably_thread where no = any(%s::bigint[]) order by no for no key update)
     select 1 / (count(*) = 0)::int from wanted w left join held h on h.no = w.no
     where h.no is null or h.version <> w.version or h.fence <> w.fence"""
+# Chunks are counted, as they are when they are read: where somebody took one away, the last place would never fit.
 CHECK_ENDS: Final = """
-    select 1 / (count(*) = 0)::int from unnest(%s::bigint[], %s::bigint[]) w (run_no, place)
-    where w.place <> coalesce((select max(place) from {schema}.durably_journal j where j.run_no = w.run_no), 0)"""
+    select 1 / (count(*) = 0)::int from unnest(%s::bigint[], %s::bigint[]) w (run_no, chunks)
+    where w.chunks <> (select count(*) from {schema}.durably_journal j where j.run_no = w.run_no)"""
 INSERT_THREADS: Final = (
     f"insert into {{schema}}.durably_thread ({', '.join(THREAD)}) select * from unnest({arrays(THREAD)})"
 )
