@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from durably.testing import always_replay
 from postgres_server import Place, Server
 
 # A test never asserts a time, so Hypothesis has no deadline either. Its examples are the same on every run,
@@ -16,6 +18,32 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("brief", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("search", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--always-replay",
+        action="store_true",
+        help="stop every run after each call it records, and replay it from what is stored",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "once(reason): cannot be replayed by its nature; left out under --always-replay")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        mark = item.get_closest_marker("once")
+        if mark is not None and config.getoption("--always-replay"):
+            item.add_marker(pytest.mark.skip(reason=f"not under --always-replay: {mark.args[0]}"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def replays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Under ``--always-replay``, every run of every test."""
+    with always_replay() if request.config.getoption("--always-replay") else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from replaying import FaultySaver, Ledger
 
-from durably import Command, entrypoint, interrupt, task
+from durably import Command, InMemorySaver, entrypoint, interrupt, task
 from durably.checkpoint.base import Transaction
-from durably.engine.journal import RETURNED
+from durably.engine.commit import Committer, Log
+from durably.engine.journal import RETURNED, Record
+from durably.engine.steps import drive
 from durably.errors import ConfigError, EmptyInputError, StorageError, Superseded
 
 MODES = ("sync", "async", "exit")
@@ -53,6 +55,7 @@ def recorded(saver: FaultySaver) -> list[int]:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.once("counts writes")
 def test_sync_writes_a_result_before_the_workflow_sees_it(ledger: Ledger, is_async: bool) -> None:
     saver = FaultySaver()
     at_hand: list[tuple[int, int]] = []
@@ -77,6 +80,7 @@ def test_sync_writes_a_result_before_the_workflow_sees_it(ledger: Ledger, is_asy
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("fails_at", [2, 3, 4])
+@pytest.mark.once("counts writes")
 def test_sync_shows_the_workflow_nothing_that_was_not_written(ledger: Ledger, is_async: bool, fails_at: int) -> None:
     saver = FaultySaver(fails_at=fails_at, dead=True)
     with pytest.raises(StorageError, match=f"write {fails_at} fails"):
@@ -91,6 +95,7 @@ def test_sync_shows_the_workflow_nothing_that_was_not_written(ledger: Ledger, is
 
 
 @pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.once("counts writes")
 def test_async_keeps_the_order(ledger: Ledger, is_async: bool) -> None:
     """Whatever is on disk at a moment is a prefix of what happened."""
     saver = FaultySaver()
@@ -132,6 +137,7 @@ def test_async_a_failed_write_stops_the_run_at_its_next_call(ledger: Ledger, is_
     assert ran == [0, 1, 2], "the record was not lost: it went with the end of the attempt"
 
 
+@pytest.mark.once("counts writes")
 def test_async_a_failed_write_that_was_made_good_is_no_failure(ledger: Ledger) -> None:
     """The run made no further call, and its end wrote everything."""
     saver = FaultySaver(fails_at=2)
@@ -152,6 +158,7 @@ def test_async_a_failed_write_that_was_made_good_is_no_failure(ledger: Ledger) -
     assert recorded(saver) == [0]
 
 
+@pytest.mark.once("counts writes")
 def test_exit_writes_once_at_the_end(ledger: Ledger) -> None:
     saver = FaultySaver()
     seen = []
@@ -263,3 +270,30 @@ def test_an_unknown_durability_is_refused(ledger: Ledger) -> None:
     with pytest.raises(ConfigError, match="'sync', 'async', 'exit'"):
         chain(saver, ledger).invoke(1, thread_id="t", durability="always")
     assert saver.writes == 0
+
+
+class WatchedLog(Log):
+    """Notes what is known of its error whenever its records come to count as written."""
+
+    def __init__(self, *args: Any) -> None:
+        self.known: list[BaseException | None] = []
+        super().__init__(*args)
+
+    @property
+    def written(self) -> int:  # type: ignore[override]
+        return self._count
+
+    @written.setter
+    def written(self, count: int) -> None:
+        self._count = count
+        self.known.append(self.error if count else None)
+
+
+def test_a_stale_fence_is_known_before_its_records_count_as_written() -> None:
+    """Whoever waits for a write looks without a lock: a result that was not written must not be taken for one that was."""
+    committer = Committer.of(InMemorySaver())
+    log = WatchedLog(committer, (1, 1, 1), "sync")
+    log.append(Record(RETURNED, "", "step", 0, b"", b""))
+    with pytest.raises(Superseded):
+        drive(log.flush())
+    assert [type(error) for error in log.known[1:]] == [Superseded]

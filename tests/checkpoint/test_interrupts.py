@@ -81,6 +81,7 @@ def test_parallel_questions_surface_together(saver: FaultySaver, ledger: Ledger,
     assert ledger.take() == []
 
 
+@pytest.mark.once("counts bodies")
 def test_questions_one_after_another_in_one_task(saver: FaultySaver) -> None:
     runs = []
 

@@ -98,6 +98,7 @@ def test_branches_of_a_task_belong_to_the_task() -> None:
 
 
 @pytest.mark.parametrize("how", ["gather", "group", "create", "wait"])
+@pytest.mark.once("notes what bodies see")
 def test_equal_looking_calls_of_branches_keep_their_own_results(how: str) -> None:
     """The n-th call of each branch has the same name and number, and the branches race."""
     chance = random.Random(7)
@@ -267,6 +268,7 @@ def carrying(how: str) -> Any:
 
 
 @pytest.mark.parametrize("how", ["in_context", "copy_context"])
+@pytest.mark.once("its threads do not hand signals on")
 def test_a_thread_that_carries_the_context_shares_the_scope(how: str) -> None:
     @entrypoint(checkpointer=InMemorySaver(), replay="strict")
     def run(_: int) -> Any:
@@ -328,6 +330,7 @@ def test_a_plain_thread_is_told_the_three_ways() -> None:
         assert way in str(error)
 
 
+@pytest.mark.once("its threads do not hand signals on")
 def test_in_context_can_be_called_many_times_and_at_once() -> None:
     @entrypoint(checkpointer=InMemorySaver())
     def run(n: int) -> Any:

@@ -85,6 +85,7 @@ def test_the_call_can_be_taken_out_when_no_old_run_is_left() -> None:
     assert ran == {"a": 1, "new": 1, "newer": 1, "end": 1}
 
 
+@pytest.mark.once("counts bodies")
 def test_the_answer_is_the_same_wherever_a_body_asks() -> None:
     answers: list[bool] = []
     saver = InMemorySaver()

@@ -50,6 +50,7 @@ def names(futures: Any) -> list[str]:
 # wait.
 
 
+@pytest.mark.once("counts bodies")
 def test_what_was_done_first_is_so_on_replay() -> None:
     decided = []
 
@@ -70,6 +71,7 @@ def test_what_was_done_first_is_so_on_replay() -> None:
     assert decided == [(["work.1"], ["work.0"])] * 2
 
 
+@pytest.mark.once("counts bodies")
 def test_on_a_thread() -> None:
     decided = []
 
@@ -90,6 +92,7 @@ def test_on_a_thread() -> None:
     assert ran == {"a": 1, "b": 1, "c": 1}
 
 
+@pytest.mark.once("counts bodies")
 def test_a_limit_that_was_hit_is_hit_on_replay() -> None:
     decided = []
 
@@ -254,6 +257,7 @@ def limited(seconds: float, thread_calls: list[Any]) -> Any:
     return run
 
 
+@pytest.mark.once("counts bodies")
 def test_in_time_is_in_time_on_replay() -> None:
     seen: list[Any] = []
     run = limited(30, seen)
@@ -263,6 +267,7 @@ def test_in_time_is_in_time_on_replay() -> None:
     assert ran == {"a": 1, "b": 1, "after": 1}
 
 
+@pytest.mark.once("counts bodies")
 def test_late_is_late_on_replay_although_it_would_be_fast_then() -> None:
     seen: list[Any] = []
     run = limited(0.02, seen)
@@ -316,6 +321,7 @@ def test_branches_of_a_late_block_get_the_results_that_were_there(how: str) -> N
 
 
 @pytest.mark.parametrize("where", ["in", "before"])
+@pytest.mark.once("counts bodies")
 def test_a_call_that_ended_after_the_limit_is_late_on_replay(where: str) -> None:
     seen = []
 
@@ -375,6 +381,7 @@ def test_a_call_that_was_under_way_at_the_limit_and_never_ended_runs_behind_the_
     assert ran == {"fetch": 2}
 
 
+@pytest.mark.once("counts bodies")
 def test_blocks_of_branches_keep_their_own_outcomes() -> None:
     """The first block was under way when the second had run out: it must not take the other's record."""
     outcomes: list[dict[int, str]] = []
@@ -403,6 +410,7 @@ def test_blocks_of_branches_keep_their_own_outcomes() -> None:
     assert outcomes == [{0: "in time", 1: "late"}] * 2
 
 
+@pytest.mark.once("counts bodies")
 def test_blocks_nest() -> None:
     seen = []
 
@@ -446,6 +454,7 @@ def test_a_limit_that_ended_the_run_is_tried_again() -> None:
     assert ran == {"a": 1, "b": 2}
 
 
+@pytest.mark.once("counts bodies")
 def test_a_retried_task_has_its_limit_anew() -> None:
     @task(retry_policy=RetryPolicy(initial_interval=0, jitter=False, retry_on=TimeoutError))
     async def fetch() -> Any:

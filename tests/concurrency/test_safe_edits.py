@@ -122,6 +122,7 @@ def test_safe(body: Body, step: Any, result: Any, runs: Any, replay: Any) -> Non
         (original, lambda: make("renamed"), ["a", "b", "yes"], {"a": 1, "b": 1}, ["step.0"]),
     ],
 )
+@pytest.mark.once("what is new in one pass is recorded in the next")
 def test_a_warning_names_the_call(body: Body, step: Any, result: Any, runs: Any, names: list[str]) -> None:
     found, messages, again = resumed(body, step())
     assert (found, again) == (result, runs)

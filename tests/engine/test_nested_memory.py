@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from durably import Command, entrypoint, interrupt
+from durably import Command, entrypoint, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
 from durably.serde import EncryptedSerializer
 from savers import BACKENDS, open_saver, place_of
@@ -79,6 +80,26 @@ def test_updates_and_copies_keep_it(saver: BaseCheckpointer) -> None:
     saver.copy_thread("a", "b")
     assert parent.invoke(1, thread_id="b") == "was 2"
     assert parent.invoke(1, thread_id="a") == "was 2"
+
+
+def test_a_resumed_run_keeps_what_was_saved_inside_a_replayed_call(saver: BaseCheckpointer) -> None:
+    @task
+    def middle(step: int, fails: bool) -> str:
+        said = tally.invoke(step)
+        if fails:
+            raise KeyError(said)
+        return said
+
+    @entrypoint(checkpointer=saver)
+    def parent(step: int) -> list[Any]:
+        first = middle(step, False).result()
+        second = middle(step, True).exception()
+        interrupt("?")
+        return [first, str(second)]
+
+    for expected in (["was 0", "'was 1'"], ["was 2", "'was 3'"]):
+        parent.invoke(1, thread_id="a")
+        assert parent.invoke(Command(resume=None), thread_id="a") == expected
 
 
 def test_async_and_at_any_depth(saver: BaseCheckpointer) -> None:

@@ -61,6 +61,7 @@ def over(name: str, error: Any = None, result: Any = None, interrupts: Any = Non
 
 @both_ways
 class TestTasks:
+    @pytest.mark.once("counts chunks")
     def test_starts_and_ends_of_a_run_that_asks_and_is_resumed(self, stream: Any) -> None:
         workflow = new_asking()
         first = stream(workflow, 1, stream_mode="tasks", thread_id="1")
@@ -201,6 +202,7 @@ class TestCheckpoints:
 
         assert stream(workflow, 1, stream_mode="checkpoints") == []
 
+    @pytest.mark.once("counts chunks")
     def test_debug_is_tasks_and_checkpoints(self, stream: Any) -> None:
         workflow = new_asking()
         before = time.time()

@@ -35,6 +35,7 @@ async def fan(xs: list[int]) -> int:
     return sum(await asyncio.gather(*map(adouble, xs)))
 
 
+@pytest.mark.once("counts writes")
 def test_a_trial_for_each_write() -> None:
     sweep = crash_everywhere(chain, 1)
     assert sweep.result == 8
@@ -77,6 +78,7 @@ def test_questions_are_answered() -> None:
         crash_everywhere(run, 1)
 
 
+@pytest.mark.once("bodies have effects")
 def test_an_effect_outside_of_tasks_is_found() -> None:
     ids = itertools.count()
 

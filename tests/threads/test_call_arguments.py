@@ -44,6 +44,7 @@ def test_calls_are_listed_with_their_arguments(encrypted: bool) -> None:
     assert [call.arguments for call in run.runs("b")[0].calls()] == expected
 
 
+@pytest.mark.once("the program changes within an attempt")
 def test_a_replay_warning_says_what_changed() -> None:
     places = iter(["Turin", "Rome"])
 

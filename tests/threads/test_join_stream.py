@@ -21,8 +21,6 @@ from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.memory import InMemorySaver
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine.commit import Committer
-from durably.engine.events import Told, Wanted
-from durably.engine.journal import BEGAN, Record
 from durably.errors import (
     ConfigError,
     EmptyInputError,
@@ -31,7 +29,7 @@ from durably.errors import (
     Superseded,
     WorkflowMismatch,
 )
-from durably.serde import EncryptedSerializer, TypedSerializer
+from durably.serde import EncryptedSerializer
 from durably.types import RetryPolicy, StreamEvent, StreamWriter
 
 ALL = ["updates", "values", "tasks", "custom", "messages"]
@@ -519,13 +517,6 @@ class TestStoring:
         ]  # fmt: skip
 
 
-def test_the_first_attempt_of_a_run_that_waited_is_not_marked() -> None:
-    told = Told("r", "flow", TypedSerializer(), Wanted(frozenset(["updates"]), nested=False, after=0))
-    assert list(told.record(Record(BEGAN, "", "pending", 1, b"", b""))) == []
-    (event,) = told.record(Record(BEGAN, "", "sleeping", 2, b"", b""))
-    assert (event.attempt, event.data) == (2, {"attempt": 2, "after": "sleeping"})
-
-
 class TestRefusals:
     def test_at_once(self, saver: BaseCheckpointer) -> None:
         flow = new_flow(saver)
@@ -692,7 +683,7 @@ def test_nothing_is_lost_when_the_process_dies_and_another_takes_over(elsewhere:
     assert elsewhere.start("recover").wait(LONG) == 0
     rest = list(elsewhere.join(after=seen[-1].id))
     assert [(event.attempt, event.data) for event in rest] == [
-        (2, {"attempt": 2, "after": "stopped"}),
+        (2, {"attempt": 2, "after": "running"}),
         (2, "at 1"),
         (2, {"work": 1}),
         (2, "at 2"),

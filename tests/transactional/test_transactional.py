@@ -96,6 +96,7 @@ def run(bank: Bank, body: Callable[[], Any], **how: Any) -> Any:
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
+@pytest.mark.once("bodies have effects")
 def test_rows_and_result_are_on_disk_before_the_workflow_sees_it(bank: Bank, durability: str) -> None:
     def body() -> Any:
         first = note("first").result()
@@ -214,6 +215,7 @@ def test_a_superseded_attempt_writes_no_rows(bank: Bank) -> None:
     assert bank.payments == []
 
 
+@pytest.mark.once("bodies have effects")
 def test_a_locked_database_is_waited_for(bank: Bank) -> None:
     other = sqlite3.connect(bank.path, check_same_thread=False, isolation_level=None)
 

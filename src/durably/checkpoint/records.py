@@ -94,6 +94,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         nesting: which of the calls that lead to this one, and whether this one itself, are nested workflows: a bit for each,
             outermost first; -1 for what is no call of a task or workflow.
         paired: whether ``data`` is both what a nested workflow returned and what it saved.
+        memory: of a nested workflow that remembers across runs, under which path; ``data`` then has what it saved, too.
+        because: of a failure, the calls in the body that made it fail, from the outermost to the innermost.
     """
 
     kind: Annotated[int, msgspec.Meta(ge=RETURNED, le=BEGAN)]
@@ -110,6 +112,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     summary: bytes = b""
     nesting: int = -1
     paired: bool = False
+    memory: str = ""
+    because: tuple[Key, ...] = ()
 
     @property
     def key(self) -> Key:

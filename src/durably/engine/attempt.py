@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import CancelledError
 from functools import partial
 from logging import getLogger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -43,18 +43,21 @@ from .owner import Owner
 from .perform import perform
 from .request import Admitted, Claim, Ending, Existing, Fork
 from .rows import Outcome, as_started, returned_by
-from .run import Run
+from .run import Again, Run, run_class
 from .steps import Do, Steps, clock
 from .taking import encoded, taken
 from .unfolding import state_of
 
 if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer, RunRow
+    from ..checkpoint.records import Record
     from .call import TaskFuture
 
 __all__ = ["Invocation", "attempt"]
 
 PLAIN = TypedSerializer()
+AGAIN: Final = object()
+"""What a pass through the program came to that is followed by another one."""
 STOPPED = (GraphDrained, NodeCancelledError)
 """Somebody ended the attempt from outside; nothing is wrong with the run."""
 CANCELLED = (asyncio.CancelledError, CancelledError)
@@ -149,6 +152,8 @@ def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
     if isinstance(error, GraphInterrupt):
         return Asked(tuple(run.questions.values()), root.said)
     if isinstance(error, Stop):
+        if isinstance(error.reason, Again):
+            return AGAIN
         raise error.reason
     if error is not None:
         announce.failed(root, error)
@@ -183,28 +188,22 @@ def _held(
     options = invocation.options if _is_new(invocation, row) else as_started(invocation.options, row)
     committer = Committer.of(checkpointer)
     log = Log(committer, (thread.no, thread.fence, row.no), options.durability)
-    run = Run(
-        row.run_id,
-        options,
-        journal=Journal(admitted.records, strict=invocation.strict),
-        log=log,
-        serde=checkpointer.serde,
-        host=host,
-        memory=_memory(admitted.saved, checkpointer),
-    )
-    if row.attempt > 1 and invocation.env.store is not None:
-        run.stores.append(invocation.env.store)  # an attempt before this one may have written to it
     durable = options.durability == "sync"
     committer.bells.ring(row.no)
+    make = partial(_run, invocation, checkpointer, admitted, options, log, host)
+    run = make(admitted.records)
     try:
-        previous = MISSING if admitted.saved is None else admitted.saved.value()
         holding = invocation.env.holding | {(id(checkpointer), thread.thread_id)}
-        env = replace(invocation.env, config=options.config, previous=previous, holding=holding)
+        env = replace(invocation.env, config=options.config, previous=_previous(admitted), holding=holding)
         if invocation.kind != "input" and not invocation.function.says_values and env.hears("values"):
             env.emit("values", _value_before(admitted, checkpointer))
         yield from _checkpoint(admitted, env, checkpointer, invocation.moments)
         root = run.root(invocation.function, _input(invocation, admitted, checkpointer), env)
         result = yield from _performed(root, invocation)
+        while result is AGAIN or not run.is_last:
+            run = make((yield from log.reread()))
+            root = run.root(invocation.function, _stored_input(admitted, checkpointer), _renewed(env, admitted))
+            result = yield from _performed(root, invocation)
         ending = _ended(result, invocation, run, admitted, checkpointer)
     except (GeneratorExit, Superseded):
         raise  # nobody is left to wait for a write, or nothing may be written
@@ -220,6 +219,39 @@ def _held(
         yield from _let_go(run)
         yield from _checkpoint(admitted, env, checkpointer, invocation.moments)
     return result
+
+
+def _run(
+    invocation: Invocation,
+    checkpointer: BaseCheckpointer,
+    admitted: Admitted,
+    options: Options,
+    log: Log,
+    host: LoopHost | None,
+    records: list[Record],
+) -> Run:
+    """One pass through the program."""
+    run = run_class()(
+        admitted.run.run_id,
+        options,
+        journal=Journal(records, strict=invocation.strict),
+        log=log,
+        serde=checkpointer.serde,
+        host=host,
+        memory=_memory(admitted.saved, checkpointer),
+    )
+    if (admitted.run.attempt > 1 or log.calls) and invocation.env.store is not None:
+        run.stores.append(invocation.env.store)  # a pass before this one may have written to it
+    return run
+
+
+def _previous(admitted: Admitted) -> Any:
+    return MISSING if admitted.saved is None else admitted.saved.value()
+
+
+def _renewed(env: Env, admitted: Admitted) -> Env:
+    """What another pass is given: nothing that one before it may have changed."""
+    return replace(env, previous=_previous(admitted))
 
 
 def _value_before(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
@@ -256,10 +288,14 @@ def _is_new(invocation: Invocation, run: RunRow) -> bool:
 
 
 def _input(invocation: Invocation, admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
-    run = admitted.run
     inside = invocation.goes_on or (invocation.moments is not None and invocation.options.checkpoint_id is not None)
-    if _is_new(invocation, run) and not inside:  # a run that begins inside another has an input of its own
+    if _is_new(invocation, admitted.run) and not inside:  # a run that begins inside another has an input of its own
         return invocation.value
+    return _stored_input(admitted, checkpointer)
+
+
+def _stored_input(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
+    run = admitted.run
     return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))
 
 

@@ -54,6 +54,7 @@ class TaskFuture(SharedFuture[R]):
         "asyncio_task",
         "attempt",
         "beat",
+        "because",
         "cache_policy",
         "cached",
         "cancelling",
@@ -118,6 +119,7 @@ class TaskFuture(SharedFuture[R]):
         self.asked = False  # a question was put in this body: it stops, whatever it makes of the signal
         self.stopped = False  # likewise for the signal that the attempt has to end
         self.cached = False
+        self.because: tuple[Key, ...] = ()  # of a failure that is replayed: what in its body made it fail
         self.recorded = False  # together with its own rows; nothing is left to record
         self.connection: Any = None  # lent to the body of a transactional task
         self.cancelling = False
@@ -313,7 +315,7 @@ class TaskFuture(SharedFuture[R]):
         """Hand what the body says to whoever streams the run; from any thread."""
         self.alive()
         if mode != "values":
-            self.hand_over(mode, chunk)
+            self._hand_over(mode, chunk)
             return
         self.says_values, self.said, self.unsaid = True, chunk, True
         if not self.run.recorder.replays:
@@ -323,13 +325,12 @@ class TaskFuture(SharedFuture[R]):
         """Hand over the value that was held back, if there is one."""
         if self.unsaid:
             self.unsaid = False
-            self.hand_over("values", self.said)
+            self._hand_over("values", self.said)
 
-    def hand_over(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
-        """Record a chunk where that is wanted, and emit it; see `Env.emit`."""
+    def _hand_over(self, mode: str, chunk: Any) -> None:
         if self.run.options.durable_stream:
-            self.run.recorder.said(self, mode, chunk, piece_of, whole)
-        self.env.emit(mode, chunk, piece_of=piece_of, whole=whole)
+            self.run.recorder.said(self, mode, chunk)
+        self.env.emit(mode, chunk)
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
 from ..errors import DurablyError, Superseded, TransactionError
-from .journal import SAID, Record, encode_records
+from .journal import FORGOTTEN, SAID, Record, decode_records, encode_records
 from .news import Bells
 from .patience import Patience
 from .steps import TURN, Acquire, Do, Gate, Steps
@@ -47,6 +47,7 @@ class Log:
     __slots__ = (
         "_committer",
         "appended",
+        "calls",
         "dirty",
         "durability",
         "error",
@@ -64,6 +65,7 @@ class Log:
         self.pending: list[Record] = []
         self.appended = 0
         self.written = 0
+        self.calls = 0  # how many records of calls there have been, whoever wrote them
         self.dirty = False  # whether the committer knows that there is something to write
         self.error: BaseException | None = None
 
@@ -79,6 +81,7 @@ class Log:
 
     def append(self, record: Record) -> None:
         """Take a record; it is written now, soon or at the end."""
+        self.calls += record.kind <= FORGOTTEN
         self._committer.append(self, record)
 
     def flush(self) -> Steps[None]:
@@ -92,6 +95,12 @@ class Log:
         yield from self._committer.until(lambda: self.written >= target or self.error is not None)
         if self.error is not None:
             raise self.error
+
+    def reread(self) -> Steps[list[Record]]:
+        """What is on disk of the run, with everything recorded so far."""
+        self._committer.note(self)
+        read = self._committer.perform(lambda transaction: transaction.records(self.run_no))
+        return decode_records((yield from read))
 
     def chunk(self, count: int, *more: Record) -> Chunk:
         """The first ``count`` records, and ``more``, ready to be appended to the journal."""
@@ -332,6 +341,11 @@ class Committer:
 
     def written(self, log: Log, count: int, kept: bool) -> None:
         """The first records of a log are on disk, or its fence did not hold. The leading lock is held."""
+        if not kept:  # before anybody finds the records written, who waits for that without a lock
+            log.error = Superseded(
+                "another attempt has taken this run over: this one can write nothing any more. "
+                "Its finished work up to then is recorded and will be reused."
+            )
         with self._lock:
             del log.pending[:count]
             log.written += count
@@ -339,11 +353,6 @@ class Committer:
                 log.dirty = False
                 self._dirty.remove(log)
         self.bells.ring(log.run_no)
-        if not kept:
-            log.error = Superseded(
-                "another attempt has taken this run over: this one can write nothing any more. "
-                "Its finished work up to then is recorded and will be reused."
-            )
 
     def _put_back(self, batch: _Batch) -> None:
         with self._lock:

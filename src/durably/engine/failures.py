@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .identity import Key, body_path
 from .journal import in_body
 
-__all__ = ["FailedCall", "chain", "tried_again"]
+__all__ = ["FailedCall", "chain", "culprits_within", "tried_again"]
 
 
 class FailedCall(Protocol):
@@ -17,6 +17,7 @@ class FailedCall(Protocol):
 
     key: Key
     seen: bool
+    because: tuple[Key, ...]
 
     @property
     def failed(self) -> BaseException | None:
@@ -39,9 +40,7 @@ def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
         error: what ended the attempt.
         failed: all calls that raised in it, replayed failures included.
     """
-    raised = defaultdict[int, list[Any]](list)
-    for call in failed:
-        raised[id(call.failed)].append(call)
+    raised = _by_error(failed)
     keys: dict[Key, None] = {}
     for call in failed:
         if not call.seen:
@@ -49,6 +48,22 @@ def tried_again(error: BaseException, failed: Sequence[Any]) -> list[Key]:
     for member in _members(error):
         keys.update(dict.fromkeys(_culprits(member, "", raised)))
     return list(keys)
+
+
+def culprits_within(key: Key, error: BaseException, failed: Sequence[Any]) -> tuple[Key, ...]:
+    """The calls in a call's body that made it fail with ``error``, to be recorded with it."""
+    if not failed:
+        return ()
+    raised = _by_error(failed)
+    keys = (inner for member in _members(error) for inner in _culprits(member, body_path(key), raised))
+    return tuple(dict.fromkeys(keys))
+
+
+def _by_error(failed: Sequence[Any]) -> Mapping[int, list[Any]]:
+    raised = defaultdict[int, list[Any]](list)
+    for call in failed:
+        raised[id(call.failed)].append(call)
+    return raised
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:
@@ -71,6 +86,7 @@ def _culprits(error: BaseException, path: str, raised: Mapping[int, list[Any]]) 
 def _inwards(call: Any, raised: Mapping[int, list[Any]]) -> Iterator[Key]:
     """A call that failed, and those in its body that made it fail."""
     yield call.key
+    yield from call.because
     if call.failed is not None:
         for member in _members(call.failed):
             yield from _culprits(member, body_path(call.key), raised)

@@ -127,6 +127,7 @@ class Journal:
         self._unclaimed: dict[Key, Entry] = {}
         self._moved: defaultdict[tuple[str, str, bytes], deque[Key]] | None = None
         self._places = Places()
+        self.memories: list[Record] = []  # of nested workflows that remember across runs
         for record in records:
             self.add(record)
 
@@ -148,6 +149,8 @@ class Journal:
         self._unclaimed.pop(key, None)  # so that the order is that of the latest records
         self._unclaimed[key] = record
         self._places.taken(key)
+        if isinstance(record, Record) and record.memory:
+            self.memories.append(record)
         if self._moved is not None:
             self._moved[_kin(record)].append(key)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..checkpoint.transfer import sealed_summary, unsealed_summary
 from ..errors import EncodeError
 from ..serde import Serializer, encode_exception, rebuild_exception
-from .identity import Key, record_place
+from .failures import culprits_within
+from .identity import Key, body_path, record_place
 from .journal import ANSWERED, ASKED, RAISED, RETURNED, SAID, STREAM, Entry, Journal, Kept, Record, in_body
 from .steps import Steps
 from .summary import summary_of
@@ -39,7 +40,7 @@ class Recorder:
         lock: guards the journal.
     """
 
-    __slots__ = ("_journal", "_kept", "_lock", "_log", "_met", "run_id", "serde")
+    __slots__ = ("_journal", "_kept", "_lock", "_log", "run_id", "serde")
 
     def __init__(self, run_id: str, journal: Journal, log: Log | None, serde: Serializer, lock: Lock) -> None:
         self.run_id = run_id
@@ -47,7 +48,6 @@ class Recorder:
         self._journal = journal
         self._log = log
         self._lock = lock
-        self._met = set[str]()  # what has been recorded of the stream, in pieces or as a whole
         self._kept: list[Entry] = []  # what another attempt of a body may claim again
 
     @property
@@ -124,6 +124,14 @@ class Recorder:
             return Mark(self, key, decided=True, failed=self.error_of(entry), before=before, entry=entry)
         return Mark(self, key, decided=True, entry=entry)
 
+    def memories(self, key: Key) -> list[Record]:
+        """What nested workflows saved inside a call that is not made again, oldest first."""
+        if not self._journal.memories:
+            return []
+        path = body_path(key)
+        with self._lock:
+            return [record for record in self._journal.memories if in_body(record.key, path)]
+
     def is_behind(self, scope: Scope) -> bool:
         """Whether the recorded run had passed this place of its program."""
         with self._lock:
@@ -184,7 +192,8 @@ class Recorder:
         if call.recorded:
             return False
         data = self.serde.dumps(encode_exception(error), self.place(call.key))
-        self._append(self._log, call, self._record(call, RAISED, data))
+        because = culprits_within(call.key, error, call.run.failed)
+        self._append(self._log, call, self._record(call, RAISED, data, because))
         return True
 
     def schema(self, entry: Entry) -> Any:
@@ -209,7 +218,7 @@ class Recorder:
         except EncodeError as error:
             raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
 
-    def _record(self, call: TaskFuture[Any], kind: int, data: bytes) -> Record:
+    def _record(self, call: TaskFuture[Any], kind: int, data: bytes, because: tuple[Key, ...] = ()) -> Record:
         scope, name, n = call.key
         return Record(
             kind,
@@ -225,6 +234,8 @@ class Recorder:
             summary=sealed_summary(call.summary, self.run_id, call.key, self.serde),
             nesting=-1 if call.function.is_passive else call.env.nesting,
             paired=call.keeps_memory and kind == RETURNED,
+            memory=call.env.memory if call.keeps_memory and kind == RETURNED else "",
+            because=because,
         )
 
     def _append(self, log: Log, call: TaskFuture[Any], record: Record) -> None:
@@ -255,33 +266,16 @@ class Recorder:
             data = self.serde.dumps(encode_exception(error), self.place(key))
             self._log.append(Record(RAISED, *key, b"", data, time.time(), schema=besides))
 
-    def said(self, call: TaskFuture[Any], mode: str, chunk: Any, piece_of: str = "", whole: str = "") -> None:
+    def said(self, call: TaskFuture[Any], mode: str, chunk: Any) -> None:
         """Record what a body wrote to its stream, for those who follow the run.
-
-        Args:
-            call: the body's.
-            mode: the stream mode.
-            chunk: what it wrote.
-            piece_of: the chunk is a piece of the thing with this id.
-            whole: the chunk is that thing as a whole: nothing to record where pieces of it are recorded.
 
         Raises:
             EncodeError: it cannot be stored.
         """
-        if self._log is not None and call.env.journaled and self.meets(piece_of, whole):
+        if self._log is not None and call.env.journaled:
             key = Key(call.path, f"{STREAM}{mode}", call.attempt)
             data = self._encoded(chunk, key, f"what {call.describe()} wrote to the stream")
             self._log.append(Record(SAID, *key, b"", data, time.time(), nesting=call.env.nesting))
-
-    def meets(self, piece_of: str, whole: str = "") -> bool:
-        """Whether a piece of something, or the whole of it, is still to be recorded; from now on it was met."""
-        if not (piece_of or whole):
-            return True
-        with self._lock:
-            if whole in self._met:
-                return False
-            self._met.add(whole or piece_of)
-            return True
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""
@@ -313,6 +307,7 @@ class Mark:
     """
 
     __slots__ = ("_entry", "_recorder", "before", "decided", "failed", "keeps", "key", "seen")
+    because: tuple[Key, ...] = ()  # there is no body
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .options import Options
     from .scope import Scope
 
-__all__ = ["QUESTION", "Run"]
+__all__ = ["QUESTION", "Again", "Run", "run_class", "set_run_class"]
 
 QUESTION: Final = "interrupt"
 """The name under which questions are recorded; no task may have it."""
@@ -52,6 +52,10 @@ QUESTION: Final = "interrupt"
 
 PAUSE: Final = "pause:"
 """In front of the name of a pause, the name under which it is recorded; no Python name contains it."""
+
+
+class Again(Exception):
+    """Ends a pass through a program that is followed by another one in the same attempt."""
 
 
 class Run:
@@ -102,14 +106,14 @@ class Run:
         return self.recorder.checkpointer
 
     @property
-    def keeps_stream(self) -> bool:
-        """Whether what bodies write to the stream is stored."""
-        return self.options.durable_stream and self.recorder.stores
-
-    @property
     def checkpoint_id(self) -> str:
         """The address of the run's start."""
         return f"{self.run_id}-0"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other pass through the program follows in the same attempt."""
+        return True
 
     # Calls.
 
@@ -166,11 +170,14 @@ class Run:
     def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
         if scope.body.env.taps:
             announce.started(call)
+        for record in self.recorder.memories(entry.key):
+            self.memory[record.memory] = self.recorder.value(record)[1]
         if isinstance(entry, Kept) or entry.kind != RAISED:
             value = self.recorder.value(entry)
             call.settle(FINISHED, self._unfolded(call, value) if call.keeps_memory else value)
             return
         error = self.recorder.error_of(entry)
+        call.because = entry.because
         self.failed.append(call)
         call.settle(FINISHED, None, error)
         if isinstance(error, TaskFailed):  # whatever the workflow did on another exception is not the recorded path
@@ -334,3 +341,18 @@ class Run:
                 f"{scope.body.describe()} has returned, and what it left behind makes another call: await the asyncio "
                 "tasks and join the threads that a body starts before it returns"
             )
+
+
+_class: type[Run] = Run
+
+
+def run_class() -> type[Run]:
+    """What goes through programs now."""
+    return _class
+
+
+def set_run_class(new: type[Run]) -> type[Run]:
+    """Put another class in its place, for tests; returns the one that was there."""
+    global _class
+    before, _class = _class, new
+    return before

@@ -136,6 +136,7 @@ def _written(call: TaskFuture[Any], log: Log, session: Session, record: Record) 
     except Uncertain as uncertain:
         kept = yield from _found_out(call, log, uncertain)
     log.committer.written(log, count, kept)
+    log.calls += 1
     if log.error is not None:
         raise log.error
 

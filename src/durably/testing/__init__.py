@@ -19,6 +19,7 @@ from .clocks import VirtualClock, virtual_clock
 from .conformance import CheckpointerConformance
 from .crashes import Stop, Sweep, acrash_everywhere, crash_everywhere
 from .histories import Replay, aexport_history, areplay, export_history, import_history, replay
+from .replays import always_replay
 from .stubs import Call, Stub, stub
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "VirtualClock",
     "acrash_everywhere",
     "aexport_history",
+    "always_replay",
     "areplay",
     "crash_everywhere",
     "export_history",
