@@ -51,9 +51,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("testing",),
     ("__init__",),
     ("graph", "cli", "server", "integrations"),
+    ("__main__",),
 )
 
-ON_TOP = frozenset(LAYERS[-1])
+ON_TOP = frozenset(unit for row in LAYERS[-2:] for unit in row)
 PRIVATE = frozenset({"context", "engine"})  # what users, and so ON_TOP, do not import
 
 ALLOWED = frozenset({"msgspec"})

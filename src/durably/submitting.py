@@ -43,7 +43,7 @@ class Submitting(Threads, Generic[In, Out]):
         durability: Durability | None = None,
         idempotency_key: str | None = None,
     ) -> RunHandle[Out]:
-        """Have a run accepted, and leave it to a worker: a `durably.Worker`, or `recover`.
+        """Have a run accepted, and leave it to a worker: `durably.Worker`, ``durably worker``, or `recover`.
 
         When this returns, the run is in the database. Inside another run it is a call of that run, made once.
 
