@@ -62,11 +62,12 @@ def test_values_are_unreadable_on_disk(tmp_path: Path, encrypted: bool) -> None:
         interrupt("question-7f")
         return entrypoint.final(value="returned-7f", save="saved-7f")
 
-    run.invoke("input-7f", thread_id="a")
-    assert run.invoke(Command(resume="answer-7f"), thread_id="a") == "returned-7f"
+    run.invoke("input-7f", thread_id="a", context="context-7f")
+    assert run.invoke(Command(resume="answer-7f"), thread_id="a", context="context-7f") == "returned-7f"
     saver.close(), store.close(), cache.close()
     found = [secret for secret in SECRETS if secret.encode() in everything_on_disk(tmp_path)]
     assert found == ([] if encrypted else SECRETS)
+    assert b"context-7f" not in everything_on_disk(tmp_path), "a context is never stored"
 
 
 def test_a_wrong_key_is_a_clear_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sqlite3
 import subprocess
@@ -15,11 +16,14 @@ import msgspec
 import pytest
 from tampering import KEY, THREADS, Tamper, fill, program, typed, uses
 
-from durably import Command, InMemorySaver, entrypoint, task
+import durably
+from durably import CachePolicy, Command, InMemorySaver, entrypoint, task
+from durably.cache.sqlite import SqliteCache
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import DecodeError, StorageError, TaskFailed
 from durably.serde import EncryptedSerializer, TypedSerializer, encode_exception, rebuild_exception
 from durably.serde.delta import compress, shrink
+from durably.store.sqlite import SqliteStore
 from savers import SHARED, open_saver, place_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
@@ -89,6 +93,60 @@ def test_a_sealed_value_is_read_only_in_its_call() -> None:
     swapped = (msgspec.structs.replace(first, data=second.data), second)
     with pytest.raises(DecodeError, match="moved from another row"):
         replace(run, _records=swapped).calls()
+
+
+def test_a_sealed_item_is_read_only_in_its_place(tmp_path: Path) -> None:
+    serde = EncryptedSerializer(keys=KEY)
+    with SqliteStore(tmp_path / "store.db", serde=serde) as store:
+        store.put(("users", "ada"), "card", {"number": 1})
+        store.put(("users", "eve"), "card", {"number": 2})
+    swap_data(tmp_path / "store.db", "durably_store", "data")
+    with SqliteStore(tmp_path / "store.db", serde=serde) as store, pytest.raises(DecodeError, match="moved from"):
+        store.get(("users", "eve"), "card")
+
+
+def test_a_sealed_cached_result_is_read_only_for_its_task(tmp_path: Path) -> None:
+    @task(cache_policy=CachePolicy())
+    def mine(n: int) -> str:
+        return "mine"
+
+    @task(cache_policy=CachePolicy())
+    def theirs(n: int) -> str:
+        return "theirs"
+
+    def run(cache: SqliteCache) -> list[str]:
+        @entrypoint(checkpointer=InMemorySaver(serde=EncryptedSerializer(keys=KEY)), cache=cache)
+        def both(n: int) -> list[str]:
+            return [mine(n).result(), theirs(n).result()]
+
+        return both.invoke(1, thread_id="a")  # type: ignore[return-value]
+
+    with closing(SqliteCache(tmp_path / "cache.db")) as cache:
+        assert run(cache) == ["mine", "theirs"]
+    swap_data(tmp_path / "cache.db", "durably_cache", "value")
+    with closing(SqliteCache(tmp_path / "cache.db")) as cache, pytest.raises(DecodeError, match="moved from"):
+        run(cache)
+
+
+def swap_data(path: Path, table: str, column: str) -> None:
+    """Give each of two rows the other's bytes."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (first, one), (second, other) = connection.execute(f"select namespace, {column} from {table}").fetchall()
+        for namespace, data in ((first, other), (second, one)):
+            connection.execute(f"update {table} set {column} = ? where namespace = ?", (data, namespace))
+
+
+# No pickle.
+
+
+def test_no_module_of_the_library_imports_a_reader_of_objects() -> None:
+    readers = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "copyreg", "yaml"}
+    for path in Path(durably.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert readers.isdisjoint(name.partition(".")[0] for name in names), path
 
 
 # Missing pieces.

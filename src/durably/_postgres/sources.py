@@ -45,7 +45,9 @@ def driver() -> ModuleType:
         import psycopg
         import psycopg.conninfo
     except ImportError as error:
-        raise ConfigError("PostgreSQL needs psycopg: pip install 'durably[postgres]'") from error
+        raise ConfigError(
+            f"PostgreSQL needs psycopg: pip install 'durably[postgres]' 'psycopg[binary]' ({error})"
+        ) from error
     return psycopg
 
 
