@@ -37,13 +37,16 @@ OPEN_RECORDS: Final = """
     where t.thread_id = any(%s::text[]) and r.status in ('asked', 'failed', 'stopped') order by r.no, j.place"""
 NUMBERS: Final = "select nextval('{schema}.durably_number') from generate_series(1, %s)"
 RUNS_BY_NO: Final = f"{RUNS} where r.no = any(%s::bigint[])"
-# No chain is that long, unless somebody has made it a circle.
+# No chain is that long, unless somebody has made it a circle. The planner cannot know how short most are, and may read
+# the whole table: `offset 0` has it look up each run by itself.
 BASES: Final = f"""
     with recursive bases (start, depth, no) as (
         select no, 1, saved_base from {{schema}}.durably_run where no = any(%s::bigint[])
-        union all select b.start, b.depth + 1, r.saved_base from bases b join {{schema}}.durably_run r on r.no = b.no
+        union all select b.start, b.depth + 1, r.saved_base from bases b
+        cross join lateral (select saved_base from {{schema}}.durably_run where no = b.no offset 0) r
         where b.depth < 1000)
-    select b.start, {columns(RUN, "r")} from bases b join {{schema}}.durably_run r on r.no = b.no order by b.start, b.depth"""
+    select b.start, {columns(RUN, "r")} from bases b
+    cross join lateral (select * from {{schema}}.durably_run where no = b.no offset 0) r order by b.start, b.depth"""
 RECORDS: Final = """
     select run_no, data from {schema}.durably_journal where run_no = any(%s::bigint[]) order by run_no, place"""
 RECORDS_AFTER: Final = """
@@ -76,17 +79,25 @@ DUE: Final = f"""
     where r.workflow = %s and r.due <= %s and t.owner = '' order by r.due limit %s for no key update of t skip locked"""
 THREAD_NOS: Final = "select no, thread_id from {schema}.durably_thread where no > %s order by no limit %s"
 LISTED: Final = f"""
-    {THREADS_AND_RUNS} from {{schema}}.durably_run r
-    join {{schema}}.durably_thread t on t.no = r.thread_no and t.run_no = r.no
+    {THREADS_AND_RUNS} from {{schema}}.durably_run r THREAD
     where FILTER and r.workflow = %s and r.updated_at >= %s and r.updated_at < %s and r.no < %s
     order by r.no desc limit %s"""
+RUNNING: Final = LISTED.replace(
+    "THREAD", "join {schema}.durably_thread t on t.no = r.thread_no and t.run_no = r.no"
+).replace("FILTER", "r.status = %s and t.owner <> ''")
+# Most runs are their threads' current ones. The planner takes them for very few, and would read both tables to find enough of
+# them; `offset 0` has it walk down the runs and look up the thread of each.
+CURRENT: Final = LISTED.replace(
+    "THREAD",
+    "cross join lateral (select * from {schema}.durably_thread where no = r.thread_no and run_no = r.no offset 0) t",
+)
 # Each way of listing has an index of its own, so each is a statement of its own.
 THREADS: Final = {
-    "": LISTED.replace("FILTER", "r.status <> %s"),
-    "done": LISTED.replace("FILTER", "r.status = %s"),
-    "running": LISTED.replace("FILTER", "r.status = %s and t.owner <> ''"),
+    "": CURRENT.replace("FILTER", "r.status <> %s"),
+    "done": CURRENT.replace("FILTER", "r.status = %s"),
+    "running": RUNNING,
 }
-RESTING: Final = LISTED.replace("FILTER", "r.status = %s and r.status not in ('running', 'done')")
+RESTING: Final = CURRENT.replace("FILTER", "r.status = %s and r.status not in ('running', 'done')")
 
 
 @dataclass(slots=True)

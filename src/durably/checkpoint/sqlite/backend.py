@@ -50,6 +50,12 @@ SCHEMA = Schema(
             "alter table durably_run add column due real",
             "create index durably_run_due on durably_run (workflow, due) where due is not null",
         ),
+        (
+            "drop index durably_run_resting",
+            """create index durably_run_resting on durably_run (workflow, status, no)
+                where status not in ('running', 'done')""",
+            "create index durably_run_listed on durably_run (workflow, no)",
+        ),
     ),
 )
 
