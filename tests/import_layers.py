@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("state",),
     ("streaming", "submitting"),
     ("workflow",),
-    ("func", "concurrency", "recording", "worker"),
+    ("func", "concurrency", "recording", "sleeping", "worker"),
     ("testing",),
     ("__init__",),
     ("graph", "cli", "server", "integrations"),

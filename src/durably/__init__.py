@@ -18,6 +18,7 @@ from .func import Task, entrypoint, task
 from .instruments import when_imported
 from .recording import record
 from .runtime import Runtime, get_runtime
+from .sleeping import sleep, sleep_until
 from .state.handles import RunHandle
 from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
 from .worker import Worker
@@ -46,6 +47,8 @@ __all__ = [
     "interrupt",
     "patched",
     "record",
+    "sleep",
+    "sleep_until",
     "task",
     "timeout",
     "wait",

@@ -171,7 +171,8 @@ class Function(msgspec.Struct, frozen=True):
         is_async: whether calling it gives something to await.
         policies: what applies to its calls; those left open come from the workflow.
         is_workflow: whether it is an entrypoint's body.
-        is_passive: whether it only waits for other calls, and so counts against no limit.
+        is_passive: whether it only waits, such as for other calls, and so counts against no limit.
+        waits_for_time: whether it only waits for a moment to come.
         is_own: whether it is the program's own code, and no wrapper of the library's around something else.
         transactional: whether its body is given a connection, and its result recorded in the same transaction.
         given_parameters: those of another function that it stands in for.
@@ -187,6 +188,7 @@ class Function(msgspec.Struct, frozen=True):
     policies: Policies = Policies()
     is_workflow: bool = False
     is_passive: bool = False
+    waits_for_time: bool = False
     is_own: bool = True
     transactional: bool = False
     given_parameters: Parameters | None = None

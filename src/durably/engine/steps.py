@@ -92,6 +92,11 @@ class Pause:
         await asyncio.sleep(self.seconds)
 
 
+NAP: Final = 1.0
+"""Seconds between two looks at the clock of somebody who waits for a moment: a machine that was suspended, or whose
+clock is set, wakes him in time, and so does the end of the attempt."""
+
+
 class Clock:
     """How time goes by for workflows. Tests put another one in its place."""
 
@@ -110,6 +115,10 @@ class Clock:
     async def sleep_on_loop(self, seconds: float) -> None:
         """Let time go by on the running event loop."""
         await asyncio.sleep(seconds)
+
+    async def nap(self, seconds: float) -> None:
+        """Let at most that much time go by on the running event loop, for somebody who then looks at the clock again."""
+        await asyncio.sleep(min(seconds, NAP))
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
         """A run begins on this event loop, whose timers are its own."""

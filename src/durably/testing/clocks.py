@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -28,6 +29,19 @@ class VirtualClock(Clock):
         self._patience = patience
         self._lock = Lock()
         self._selectors: list[Any] = []
+
+    def now(self) -> float:
+        """What time it is, with all that has passed without anybody waiting."""
+        return time.time() + self.skipped
+
+    def advance(self, seconds: float) -> None:
+        """Have time passed while no workflow was looking, such as between two attempts of a run."""
+        with self._lock:
+            self.skipped += seconds
+
+    async def nap(self, seconds: float) -> None:
+        """Have the time pass when the event loop has nothing else to do."""
+        await asyncio.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Have the time passed at once."""
@@ -92,7 +106,7 @@ def _shift_of(loop: Any) -> _Shift:
 
 @contextmanager
 def virtual_clock(*, patience: float = 0.01) -> Iterator[VirtualClock]:
-    """Let pauses before retries, timeouts and ``asyncio.sleep`` take no real time, for the length of a ``with`` block.
+    """Let sleep, pauses before retries, timeouts and ``asyncio.sleep`` take no real time in a ``with`` block.
 
     On a thread a pause before a retry is over at once. On an event loop that runs a workflow, time jumps to the next
     timer whenever the loop has had nothing to do for ``patience``. So timers go off in their order: a task that sleeps

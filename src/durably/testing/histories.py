@@ -229,7 +229,7 @@ class _Guard:
         self.recorder: Recorder | None = None
 
     def __call__(self, call: TaskFuture[Any]) -> None:
-        if not call.function.is_passive:
+        if call.function.waits_for_time or not call.function.is_passive:
             self.calls.append(call.key)
             self.recorder = call.run.recorder
             raise Stop(_NotMade(f"{call.describe()} is not recorded"))
