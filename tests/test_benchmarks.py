@@ -45,3 +45,12 @@ def test_an_unknown_case_is_an_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "sequential/sync/1000/none" in done.stderr
+
+
+def test_load_copies_threads_that_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.load", "--backend", "sqlite", "--sizes", "100", "300", "--repeat", "3"]
+    done = subprocess.run([*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (saved,) = tmp_path.glob("load-*.md")
+    assert "| sqlite | 100 threads | 300 threads |" in saved.read_text()
+    assert "| deep page, failed |" in done.stdout
