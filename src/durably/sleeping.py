@@ -11,7 +11,7 @@ from .engine.call import TaskFuture
 from .engine.function import Function
 from .engine.scope import Scope
 from .engine.steps import adrive, clock
-from .errors import ConfigError, Stop
+from .errors import ConfigError, GraphInterrupt, Stop
 
 __all__ = ["sleep", "sleep_until"]
 
@@ -114,4 +114,6 @@ async def _until(scope: Scope, due: float) -> None:
     while (left := due - clock().now()) > 0:
         if run.stopping is not None:
             raise Stop(run.stopping)
+        if any(body.asked for body in scope.body.lineage()):
+            raise GraphInterrupt  # the run waits for people now: their questions are not held up until it wakes
         await clock().nap(left)

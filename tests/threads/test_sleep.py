@@ -14,6 +14,7 @@ import pytest
 from worker import wait_for
 
 from durably import (
+    InMemorySaver,
     RetryPolicy,
     as_completed,
     entrypoint,
@@ -115,6 +116,31 @@ class TestAfterARestart:
             watch.days()
             assert do(flow, "invoke", Command(resume="yes"), thread_id="a") == "yes"
             assert watch.days() == 0
+
+    @pytest.mark.parametrize("where", ["body", "task"])
+    def test_a_question_is_not_held_up_by_it(self, where: str, do: Do) -> None:
+        @task
+        def ask() -> str:
+            return str(interrupt("now?"))
+
+        @task
+        def rest() -> str:
+            sleep(300 * DAY).result()
+            return "rested"
+
+        @entrypoint(checkpointer=InMemorySaver())
+        def flow(_: int) -> str:
+            resting = sleep(300 * DAY) if where == "body" else rest()
+            answer = ask().result()
+            return f"{answer} {resting.result()}"
+
+        [question] = do(flow, "invoke", 1, thread_id="a")["__interrupt__"]
+        assert question.value == "now?"
+        with virtual_clock() as clock:
+            clock.advance(200 * DAY)
+            watch = Stopwatch(clock)
+            do(flow, "invoke", Command(resume="yes"), thread_id="a")
+            assert watch.days() == 100
 
     def test_a_killed_process(self, tmp_path: Path) -> None:
         program = (
