@@ -27,10 +27,12 @@ class Proxy:
         server: the folder of the server's socket.
         cut: how a connection is cut.
         at: at which commit, from 1; 0 for none.
+        mark: what a request has in it that is counted as a commit.
     """
 
-    def __init__(self, folder: Path, server: Path, cut: Cut = "kept", at: int = 0) -> None:
+    def __init__(self, folder: Path, server: Path, cut: Cut = "kept", at: int = 0, mark: bytes = MARK) -> None:
         self.cut, self.at, self.commits = cut, at, 0
+        self._mark = mark
         self.conninfo = f"host={folder} user=postgres dbname=postgres"
         self._server = str(server / SOCKET)
         self._lock = threading.Lock()
@@ -95,7 +97,7 @@ class Proxy:
                 data = received(client)
                 request += data
                 # A whole one, so that the server never waits in the middle; a simple query or a goodbye is one.
-                is_whole = request.endswith((SYNC, SYNC + FLUSH)) or request[:1] in (b"Q", b"X")
+                is_whole = request.endswith((SYNC, SYNC + FLUSH)) or request.removeprefix(FLUSH)[:1] in (b"Q", b"X")
                 if not data or (is_whole and self._cuts(request, server)):
                     return
                 if is_whole:
@@ -104,8 +106,8 @@ class Proxy:
 
     def _cuts(self, data: bytes, server: socket.socket) -> bool:
         with self._lock:
-            self.commits += MARK in data
-            if MARK not in data or self.commits != self.at:
+            self.commits += self._mark in data
+            if self._mark not in data or self.commits != self.at:
                 return False
         if self.cut == "kept":
             server.sendall(data)

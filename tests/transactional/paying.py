@@ -1,8 +1,9 @@
 """A program that pays, and is killed. Run by `test_paying_crashes.py`, in processes of its own.
 
-``paying.py DIRECTORY DURABILITY`` forks one process per attempt, and kills it with SIGKILL at one of the moments of the
+``paying.py DIRECTORY DURABILITY [PLACE]`` forks one process per attempt, and kills it with SIGKILL at a moment of the
 workflow: around every commit, and before and after the rows that the tasks write. The next process goes on, until the run has
-ended; after each death the rows are compared with the records. What went wrong is printed as JSON.
+ended; after each death the rows are compared with the records. What went wrong is printed as JSON. Without a place, as
+`savers` understands it, there is a new file for each moment.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from durably import entrypoint, get_runtime, task
-from durably.checkpoint.base import Chunk, Work
+from durably.checkpoint.base import BaseCheckpointer, Chunk, Work
+from durably.checkpoint.postgres import PostgresSaver
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import EmptyInputError
+from savers import open_saver
 
 EXPECTED = [[0, 1, 2], 3, 4]
 
@@ -39,7 +42,7 @@ class Bomb:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class MortalSaver(SqliteSaver):
+class Mortal(BaseCheckpointer):
     """Gives the process a chance to die before and after every commit."""
 
     bomb: Bomb
@@ -70,13 +73,34 @@ class MortalSaver(SqliteSaver):
         return session
 
 
-def flow_on(saver: SqliteSaver, bomb: Bomb) -> Any:
+class MortalSqlite(Mortal, SqliteSaver):
+    """On a file."""
+
+
+class MortalPostgres(Mortal, PostgresSaver):
+    """On a server."""
+
+
+def mortal_on(place: str, bomb: Bomb) -> Mortal:
+    """A saver that may kill the process."""
+    kind, _, rest = place.partition(" ")
+    saver: Mortal
+    if kind == "postgres":
+        schema, _, conninfo = rest.partition(" ")
+        saver = MortalPostgres(conninfo, schema=schema)
+    else:
+        saver = MortalSqlite(place)
+    saver.bomb = bomb
+    return saver
+
+
+def flow_on(saver: BaseCheckpointer, bomb: Bomb) -> Any:
     """Pays three amounts side by side, and two in a row, with ordinary tasks among them."""
 
     @task(transactional=True)
-    def pay(amount: int, connection: sqlite3.Connection) -> int:
+    def pay(amount: int, connection: Any) -> int:
         bomb.moment()
-        connection.execute("insert into payment values (?, ?)", (get_runtime().call_id, amount))
+        connection.execute(f"insert into payment values ('{get_runtime().call_id}', {amount})")
         bomb.moment()
         return amount
 
@@ -94,57 +118,76 @@ def flow_on(saver: SqliteSaver, bomb: Bomb) -> Any:
     return flow
 
 
-def live(directory: Path, at: int, durability: Any) -> None:
-    """One process: goes on with the run, or starts it."""
-    saver = MortalSaver(directory / "runs.db")
-    saver.bomb = Bomb(at)
-    flow = flow_on(saver, saver.bomb)
-    try:
-        result = flow.invoke(None, thread_id="t", durability=durability)
-    except EmptyInputError:
-        result = flow.invoke(1, thread_id="t", durability=durability)
-    (directory / "outcome").write_text(json.dumps(result))
+@dataclass(frozen=True)
+class Life:
+    """Where the processes of one run work.
 
+    Args:
+        place: the database.
+        thread: the run's.
+        outcome: where the process that comes to its end says how.
+    """
 
-def in_a_process(directory: Path, at: int, durability: str) -> bool:
-    """Whether a process came to its end, rather than being killed."""
-    pid = os.fork()
-    if not pid:
+    place: str
+    thread: str
+    outcome: Path
+
+    def prepare(self) -> None:
+        """An empty table."""
+        self._sql("create table if not exists payment (call_id text, amount integer)")
+        self._sql("delete from payment")
+
+    def _sql(self, statement: str) -> None:
+        with open_saver(self.place) as saver:
+            saver._database.run(statement)  # type: ignore[attr-defined]
+
+    def live(self, at: int, durability: Any) -> None:
+        """One process: goes on with the run, or starts it."""
+        bomb = Bomb(at)
+        flow = flow_on(mortal_on(self.place, bomb), bomb)
         try:
-            live(directory, at, durability)
-        except BaseException:
-            (directory / "outcome").write_text(traceback.format_exc())
-        finally:
-            os._exit(0)
-    return os.WIFEXITED(os.waitpid(pid, 0)[1])
+            result = flow.invoke(None, thread_id=self.thread, durability=durability)
+        except EmptyInputError:
+            result = flow.invoke(1, thread_id=self.thread, durability=durability)
+        self.outcome.write_text(json.dumps(result))
+
+    def in_a_process(self, at: int, durability: str) -> bool:
+        """Whether a process came to its end, rather than being killed."""
+        pid = os.fork()
+        if not pid:
+            try:
+                self.live(at, durability)
+            except BaseException:
+                self.outcome.write_text(traceback.format_exc())
+            finally:
+                os._exit(0)
+        return os.WIFEXITED(os.waitpid(pid, 0)[1])
+
+    def difference(self) -> list[str]:
+        """How rows and records differ: each payment is recorded once, and each record has paid once."""
+        with open_saver(self.place) as saver:
+            runs = flow_on(saver, Bomb(0)).runs(self.thread)
+            recorded = sorted(call.id for run in runs for call in run.calls() if call.name == "pay")
+            rows = saver._database.rows("select call_id from payment")  # type: ignore[attr-defined]
+        paid = sorted(name for (name,) in rows)
+        return [] if recorded == paid else [f"recorded {recorded}, and paid {paid}"]
 
 
-def difference(path: Path) -> list[str]:
-    """How rows and records differ: each payment is recorded once, and each record has paid once."""
-    with SqliteSaver(path) as saver:
-        runs = flow_on(saver, Bomb(0)).runs("t")
-        recorded = sorted(call.id for run in runs for call in run.calls() if call.name == "pay")
-        paid = sorted(name for (name,) in saver._database.rows("select call_id from payment"))
-    return [] if recorded == paid else [f"recorded {recorded}, and paid {paid}"]
-
-
-def campaign(directory: Path, durability: str) -> dict[str, Any]:
+def campaign(directory: Path, durability: str, place: str = "") -> dict[str, Any]:
     """Die at every moment in turn, and again three moments into the next life."""
     problems, at = list[str](), 0
     while True:
         at += 1
-        place = directory / f"at-{at}"
-        place.mkdir()
-        with SqliteSaver(place / "runs.db") as saver:
-            saver._database.run("create table payment (call_id text, amount integer)")
+        life = Life(place or str(directory / f"{at}.db"), f"t{at}", directory / f"outcome-{at}")
+        life.prepare()
         killed = 0
         for moment in (at, 3, 0):
-            ended = in_a_process(place, moment, durability)
+            ended = life.in_a_process(moment, durability)
             killed += not ended
-            problems += [f"{at}: {problem}" for problem in difference(place / "runs.db")]
+            problems += [f"{at}: {problem}" for problem in life.difference()]
             if ended:
                 break
-        outcome = (place / "outcome").read_text()
+        outcome = life.outcome.read_text()
         if outcome != json.dumps(EXPECTED):
             problems.append(f"{at}: ended with {outcome}")
         if not killed:
@@ -152,4 +195,4 @@ def campaign(directory: Path, durability: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(campaign(Path(sys.argv[1]), sys.argv[2])))
+    sys.stdout.write(json.dumps(campaign(Path(sys.argv[1]), *sys.argv[2:])))

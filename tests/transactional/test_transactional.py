@@ -8,9 +8,11 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from durably import CachePolicy, InMemorySaver, RetryPolicy, Workflow, entrypoint, get_runtime, interrupt, task
@@ -26,53 +28,92 @@ from durably.errors import (
     TransactionError,
 )
 from durably.testing import stub
+from savers import SHARED, open_saver, place_of
 
 
 class Bank:
-    """A file with a table of the user's own beside the runs."""
+    """A database with a table of the user's own beside the runs."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.saver = SqliteSaver(path)
-        with self.connect() as connection:
-            connection.execute("create table payment (call_id text, amount integer unique)")
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.saver = open_saver(place)
+        with closing(self.connect()) as connection:
+            connection.execute(self.table)
 
-    def connect(self) -> sqlite3.Connection:
+    table = "create table payment (call_id text, amount integer unique, no integer primary key)"
+
+    def connect(self) -> Any:
         """Somebody else's connection."""
-        return sqlite3.connect(self.path)
+        return sqlite3.connect(self.place)
 
     @property
     def payments(self) -> list[int]:
         """The amounts, as somebody else reads them."""
-        connection = self.connect()
-        rows = connection.execute("select amount from payment order by rowid").fetchall()
-        connection.close()
+        with closing(self.connect()) as connection:
+            rows = connection.execute("select amount from payment order by no").fetchall()
         return [amount for (amount,) in rows]
 
     def recorded(self, thread: str = "t") -> list[tuple[str, str]]:
         """The calls of the thread's run on disk, as another process reads them."""
-        with SqliteSaver(self.path) as saver:
+        with open_saver(self.place) as saver:
             (run,) = entrypoint(checkpointer=saver, name="flow")(lambda _: None).runs(thread)
             return [(call.name, call.status) for call in run.calls()]
 
 
+class PostgresBank(Bank):
+    table = "create table payment (call_id text, amount integer unique, no serial)"
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.place.split(" ", 2)[2], autocommit=True)
+
+
+def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Bank:
+    """A bank on a place of its own; on PostgreSQL its table is in the schema of the runs."""
+    place = place_of(kind, request, folder)
+    if kind == "sqlite":
+        return Bank(place)
+    schema = place.split(" ")[1]
+    return PostgresBank(f"{place} options=-csearch_path={schema}")
+
+
+@pytest.fixture(params=SHARED)
+def bank(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bank]:
+    bank = opened(request.param, request, tmp_path)
+    yield bank
+    bank.saver.close()
+
+
 @pytest.fixture
-def bank(tmp_path: Path) -> Iterator[Bank]:
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bank]:
+    """On SQLite."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # connections of `connect` end with the test
-        bank = Bank(tmp_path / "bank.db")
+        bank = opened("sqlite", request, tmp_path)
         yield bank
         bank.saver.close()
 
 
-def insert(connection: sqlite3.Connection, amount: int) -> int:
-    connection.execute("insert into payment values (?, ?)", (get_runtime().call_id, amount))
-    return amount
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bank]:
+    """On PostgreSQL."""
+    bank = opened("postgres", request, tmp_path)
+    yield bank
+    bank.saver.close()
+
+
+INSERT = "insert into payment (call_id, amount) values "
+
+
+def insert(connection: Any, amount: int) -> Any:
+    """On an async connection, what is to be awaited."""
+    marks = "(?, ?)" if isinstance(connection, sqlite3.Connection) else "(%s, %s)"
+    return connection.execute(INSERT + marks, (get_runtime().call_id, amount))
 
 
 @task(transactional=True)
-def pay(amount: int, connection: sqlite3.Connection) -> int:
-    return insert(connection, amount)
+def pay(amount: int, connection: Any) -> int:
+    insert(connection, amount)
+    return amount
 
 
 @task
@@ -137,7 +178,7 @@ def test_a_body_that_raises_leaves_its_failure_and_no_rows(bank: Bank) -> None:
 
 def test_a_result_that_cannot_be_stored_takes_its_rows_with_it(bank: Bank) -> None:
     @task(transactional=True)
-    def pays(connection: sqlite3.Connection) -> Any:
+    def pays(connection: Any) -> Any:
         insert(connection, 1)
         return object()
 
@@ -163,7 +204,7 @@ def test_every_attempt_has_a_transaction_of_its_own(bank: Bank) -> None:
 
 
 def test_a_constraint_of_the_database_is_the_failure_of_the_task(bank: Bank) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         run(bank, lambda: [pay(1).result(), pay(1).result()])
     assert bank.payments == [1]
     assert bank.recorded() == [("pay", "returned"), ("pay", "raised")]
@@ -206,7 +247,7 @@ def test_the_retry_of_a_task_around_it_reuses_it(bank: Bank) -> None:
 
 def test_a_superseded_attempt_writes_no_rows(bank: Bank) -> None:
     def body() -> Any:
-        with SqliteSaver(bank.path) as other:
+        with open_saver(bank.place) as other:
             entrypoint(checkpointer=other, name="flow")(lambda _: None).cancel(thread_id="t")
         return pay(1).result()
 
@@ -216,8 +257,8 @@ def test_a_superseded_attempt_writes_no_rows(bank: Bank) -> None:
 
 
 @pytest.mark.once("bodies have effects")
-def test_a_locked_database_is_waited_for(bank: Bank) -> None:
-    other = sqlite3.connect(bank.path, check_same_thread=False, isolation_level=None)
+def test_a_locked_database_is_waited_for(file: Bank) -> None:
+    other = sqlite3.connect(file.place, check_same_thread=False, isolation_level=None)
 
     def body() -> Any:
         note(1).result()
@@ -226,13 +267,13 @@ def test_a_locked_database_is_waited_for(bank: Bank) -> None:
         threading.Timer(0.05, other.execute, ["rollback"]).start()
         return paid.result()
 
-    assert run(bank, body) == 1
-    bank.saver.patience = 0.02
+    assert run(file, body) == 1
+    file.saver.patience = 0.02
     with pytest.raises(DatabaseLocked):
-        run(bank, lambda: [other.execute("begin immediate"), pay(2).result()])
+        run(file, lambda: [other.execute("begin immediate"), pay(2).result()])
     other.execute("rollback")
-    assert run(bank, lambda: pay(2).result(), resume=True) == 2
-    assert bank.payments == [1, 2]
+    assert run(file, lambda: pay(2).result(), resume=True) == 2
+    assert file.payments == [1, 2]
 
 
 @pytest.mark.parametrize("limit", [None, 1])
@@ -271,10 +312,10 @@ def breaks(how: str, connection: sqlite3.Connection) -> None:
     elif how == "statement":
         connection.execute("COMMIT")
     elif how == "script":
-        connection.executescript("insert into payment values ('', 99)")
+        connection.executescript("insert into payment values ('', 99, null)")
     elif how == "with":
         with connection:
-            connection.execute("insert into payment values ('', 98)")
+            connection.execute("insert into payment values ('', 98, null)")
     elif how == "swallowed":
         try:
             connection.execute("ROLLBACK")
@@ -290,7 +331,7 @@ HOWS = ["commit", "rollback", "statement", "script", "with", "swallowed", "mode"
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_its_transaction_is_not_for_the_body_to_end(bank: Bank, how: str) -> None:
+def test_its_transaction_is_not_for_the_body_to_end(file: Bank, how: str) -> None:
     @task(transactional=True)
     def pays(amount: int, connection: sqlite3.Connection) -> int:
         insert(connection, amount)
@@ -303,12 +344,12 @@ def test_its_transaction_is_not_for_the_body_to_end(bank: Bank, how: str) -> Non
             pays(1).result()
         return pay(2).result()
 
-    assert run(bank, body) == 2
-    assert bank.payments == [2]
-    assert bank.recorded() == [("note", "returned"), ("pays", "raised"), ("pay", "returned")]
+    assert run(file, body) == 2
+    assert file.payments == [2]
+    assert file.recorded() == [("note", "returned"), ("pays", "raised"), ("pay", "returned")]
 
 
-def test_savepoints_and_row_factories_are_its_own_business(bank: Bank) -> None:
+def test_savepoints_and_row_factories_are_its_own_business(file: Bank) -> None:
     @task(transactional=True)
     def pays(connection: sqlite3.Connection) -> Any:
         connection.row_factory = sqlite3.Row
@@ -323,12 +364,14 @@ def test_savepoints_and_row_factories_are_its_own_business(bank: Bank) -> None:
     def looks(connection: sqlite3.Connection) -> Any:
         return connection.row_factory, connection.execute("select typeof(amount), 'x' from payment").fetchall()
 
-    assert run(bank, lambda: [pays().result(), looks().result()]) == [1, (None, [("integer", "x")])]
-    assert bank.payments == [1]
+    assert run(file, lambda: [pays().result(), looks().result()]) == [1, (None, [("integer", "x")])]
+    assert file.payments == [1]
 
 
 @pytest.mark.parametrize("what", ["task", "question", "workflow", "state"])
 def test_no_durable_calls_in_the_body(bank: Bank, what: str) -> None:
+    if what == "state" and isinstance(bank, PostgresBank):
+        return  # other connections go on there
     child = entrypoint(checkpointer=bank.saver, name="child")(lambda x: x)
     calls: dict[str, Callable[[], Any]] = {
         "task": lambda: note(1),
@@ -382,12 +425,12 @@ def test_a_nested_workflow_of_which_nothing_is_recorded(bank: Bank) -> None:
     assert bank.payments == [1]
 
 
-def test_async_bodies_are_refused_on_sqlite(bank: Bank) -> None:
+def test_async_bodies_are_refused_on_sqlite(file: Bank) -> None:
     @task(transactional=True)
     async def pays(connection: Any) -> None: ...
 
     with pytest.raises(ConfigError, match="make it a plain `def`"):
-        run(bank, lambda: pays().result())
+        run(file, lambda: pays().result())
 
 
 def test_declarations() -> None:
@@ -411,7 +454,7 @@ def test_the_cache_of_the_workflow_is_not_for_it(bank: Bank) -> None:
 
     @task(transactional=True)
     def ledger(n: int, *, connection: sqlite3.Connection) -> int:
-        return connection.execute("insert into payment values ('', null)").rowcount
+        return connection.execute(INSERT + "('', null)").rowcount
 
     assert [flow.invoke(1, thread_id=thread) for thread in "ab"] == [1, 1]
     assert bank.payments == [None, None]
@@ -419,7 +462,7 @@ def test_the_cache_of_the_workflow_is_not_for_it(bank: Bank) -> None:
 
 def test_on_a_connection_of_the_user_s_own() -> None:
     connection = sqlite3.connect(":memory:", check_same_thread=False)
-    connection.execute("create table payment (call_id text, amount integer)")
+    connection.execute(Bank.table)
     flow = entrypoint(checkpointer=SqliteSaver(connection))(lambda _: pay(1).result())
     assert flow.invoke(1, thread_id="t") == 1
     assert connection.execute("select amount from payment").fetchall() == [(1,)]
@@ -433,8 +476,8 @@ def test_a_stub_stands_in_for_it() -> None:
     assert stubbed.calls[0].args == (1,)
 
 
-def test_the_database_may_refuse_to_commit(bank: Bank) -> None:
-    with bank.connect() as connection:
+def test_the_database_may_refuse_to_commit(file: Bank) -> None:
+    with file.connect() as connection:
         connection.execute("create table parent (no integer primary key)")
         connection.execute("create table child (no integer references parent (no) deferrable initially deferred)")
 
@@ -443,10 +486,10 @@ def test_the_database_may_refuse_to_commit(bank: Bank) -> None:
         connection.execute("insert into child values (1)")
 
     def body() -> Any:
-        bank.saver._database.rows("pragma foreign_keys=on")
+        file.saver._database.rows("pragma foreign_keys=on")
         with pytest.raises(StorageError, match="FOREIGN KEY"):
             orphan().result()
         return pay(1).result()
 
-    assert run(bank, body) == 1
-    assert bank.recorded() == [("orphan", "raised"), ("pay", "returned")]
+    assert run(file, body) == 1
+    assert file.recorded() == [("orphan", "raised"), ("pay", "returned")]

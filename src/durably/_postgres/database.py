@@ -18,7 +18,7 @@ from ..errors import (
     StorageError,
 )
 from .migrations import Migrations
-from .sources import Source, connections, driver
+from .sources import Source, connections, driver, patient
 
 if TYPE_CHECKING:
     import psycopg
@@ -110,6 +110,21 @@ class Database:
                 with self._checking:
                     self._check(connection)
             yield connection
+
+    def connect(self, *, is_async: bool = False, **options: Any) -> Any:
+        """Open one more connection, which is the caller's to close: an async one is what this gives to be awaited.
+
+        Args:
+            is_async: whether it is to be a `psycopg.AsyncConnection`.
+            options: as for `psycopg.connect`.
+
+        Raises:
+            psycopg.Error: the server cannot be reached.
+        """
+        psycopg, threshold = driver(), self.options.prepare_threshold
+        kind = psycopg.AsyncConnection if is_async else psycopg.Connection
+        parameters = patient(self._connections.conninfo(), threshold)
+        return kind.connect(**parameters, prepare_threshold=threshold, **options)
 
     def pipeline(self, connection: psycopg.Connection[Any]) -> AbstractContextManager[Any]:
         """Send the statements of a block at once, where that is allowed. Fetch their results after the block."""

@@ -61,6 +61,10 @@ class Connections(Protocol):
         """A connection that nobody else uses."""
         ...
 
+    def conninfo(self) -> str:
+        """How to open one more, to the same place."""
+        ...
+
     def give(self, connection: Connection[Any], *, lost: bool) -> None:
         """Take it back; one that is ``lost`` is not used again."""
         ...
@@ -118,6 +122,20 @@ def conninfo_of(pool: Any) -> Callable[[], str]:
     return conninfo
 
 
+def patient(conninfo: str, prepare_threshold: int | None) -> dict[str, Any]:
+    """The parameters of a connection of our own.
+
+    Raises:
+        ConfigError: the connection string cannot be read.
+    """
+    psycopg = driver()
+    server_side = {} if prepare_threshold is None else {"options": LOCKS}
+    try:
+        return {**PATIENT, **server_side, **psycopg.conninfo.conninfo_to_dict(conninfo)}
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"the connection string cannot be read: {error}") from None
+
+
 class Own:
     """Opens connections as they are needed, and keeps a few for the next use.
 
@@ -127,7 +145,7 @@ class Own:
     """
 
     def __init__(self, conninfo: Callable[[], str], prepare_threshold: int | None) -> None:
-        self._conninfo = conninfo
+        self.conninfo = conninfo
         self._prepare_threshold = prepare_threshold
         self._idle: list[Connection[Any]] = []
         self._lock = Lock()
@@ -141,15 +159,9 @@ class Own:
             self._check()
             if self._idle:
                 return self._idle.pop()
-        psycopg = driver()
-        parse = psycopg.conninfo.conninfo_to_dict
-        try:
-            server_side = {} if self._prepare_threshold is None else {"options": LOCKS}
-            parameters = {**PATIENT, **server_side, **parse(self._conninfo())}
-        except psycopg.ProgrammingError as error:
-            raise ConfigError(f"the connection string cannot be read: {error}") from None
+        parameters = patient(self.conninfo(), self._prepare_threshold)
         self.name = f"database {parameters.get('dbname', '')!r} on {parameters.get('host', 'this machine')}"
-        return psycopg.Connection.connect(  # type: ignore[no-any-return]
+        return driver().Connection.connect(  # type: ignore[no-any-return]
             **parameters, autocommit=True, prepare_threshold=self._prepare_threshold
         )
 
@@ -199,11 +211,18 @@ class Given:
         self._lock = RLock()
         self.name = f"database {connection.info.dbname!r} of the given connection"
 
-    def take(self) -> Connection[Any]:
+    def conninfo(self) -> str:
+        self._check()
+        return parameters_of(self._connection)()
+
+    def _check(self) -> None:
         if self._connection.closed:
             raise StorageError(
                 "the given connection is closed: give an open one, or a connection string or a pool instead"
             )
+
+    def take(self) -> Connection[Any]:
+        self._check()
         self._lock.acquire()
         try:
             if not self._connection.autocommit:
@@ -225,6 +244,7 @@ class Pooled:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self.conninfo = conninfo_of(pool)
         self.name = f"database of pool {pool.name!r}"
 
     def take(self) -> Connection[Any]:

@@ -6,7 +6,14 @@ from typing import Any, Protocol
 
 from .rows import Chunk
 
-__all__ = ["Session"]
+__all__ = ["Broken", "Session"]
+
+
+class Broken(Exception):
+    """The body has done what a lent connection does not allow, which shows when it is to be committed; nothing was written.
+
+    Its text goes on after "the body of this task", as that of `Session.breach`.
+    """
 
 
 class Session(Protocol):
@@ -30,7 +37,11 @@ class Session(Protocol):
         """
 
     def breach(self) -> str:
-        """What the body has done that a lent connection does not allow, such as a commit; empty if nothing."""
+        """What the body has done that a lent connection does not allow, such as a commit; empty if nothing.
+
+        Raises:
+            Busy: the database was lost while the body ran.
+        """
         ...
 
     def finish(self, chunk: Chunk) -> Any:
@@ -39,8 +50,9 @@ class Session(Protocol):
         Raises:
             Busy: nothing was written, for a reason that passes.
             Uncertain: the database was lost while it committed.
+            Broken: nothing was written, because the body has not left the transaction as it was.
             StorageError: nothing was written.
         """
 
     def rollback(self) -> Any:
-        """End the transaction, if it has not ended; nothing is written. Raises nothing."""
+        """End the transaction, if it has begun and not ended; nothing is written. Raises nothing."""

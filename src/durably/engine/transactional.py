@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.base import Busy, Uncertain
+from ..checkpoint.session import Broken
 from ..errors import ConfigError, TransactionError
 from .patience import Patience
 from .steps import Do, Steps
@@ -84,8 +85,8 @@ def _log_of(call: TaskFuture[Any]) -> Log:
 
 
 def _in_session(call: TaskFuture[Any], log: Log, session: Session) -> Steps[Any]:
-    yield InColour(session.begin)
     try:
+        yield InColour(session.begin)
         value = yield from _worked(call, session)
         value, to_record = call.run.returned(call, value)
         record = call.run.recorder.record_of(call, to_record)
@@ -121,10 +122,14 @@ def _worked(call: TaskFuture[Any], session: Session) -> Steps[Any]:
 def _check(call: TaskFuture[Any], session: Session, error: Exception | None) -> None:
     breach = session.breach()
     if breach:
-        raise TransactionError(
-            f"the body of {call.describe()} {breach}: its transaction is committed, with its result, when it returns, and "
-            "rolled back when it raises. Leave both to the task, and use savepoints for parts that may fail."
-        ) from error
+        raise _broken(call, breach) from error
+
+
+def _broken(call: TaskFuture[Any], breach: str) -> TransactionError:
+    return TransactionError(
+        f"the body of {call.describe()} {breach}: its transaction is committed, with its result, when it returns, and "
+        "rolled back when it raises. Leave both to the task, and use savepoints for parts that may fail."
+    )
 
 
 def _written(call: TaskFuture[Any], log: Log, session: Session, record: Record) -> Steps[None]:
@@ -133,6 +138,8 @@ def _written(call: TaskFuture[Any], log: Log, session: Session, record: Record) 
     chunk = log.chunk(count, record)
     try:
         kept = yield InColour(partial(session.finish, chunk))
+    except Broken as broken:
+        raise _broken(call, str(broken)) from broken
     except Uncertain as uncertain:
         kept = yield from _found_out(call, log, uncertain)
     log.committer.written(log, count, kept)

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
-from uuid import uuid4
 
 from ..._postgres import Database, Options, Source
 from ..._postgres.sources import driver
-from ...errors import DatabaseLocked, DatabaseUnavailable
 from ...serde import Serializer, TypedSerializer
-from ..base import Away, BaseCheckpointer, Busy, Chunk, Uncertain, Work
+from ..base import Away, BaseCheckpointer, Busy, Chunk, Work
 from ..opening import Opening, Ready
 from .batch import Batch, Known, decide
+from .lending import PostgresSession
 from .reading import THREADS_BY_NO, numbers
 from .session import Conflict, Session
 from .tables import SCHEMA
 from .view import Writes
-from .writing import APPEND, BURN, CONFLICTS, FOUND_OUT, appended
+from .writers import Lost, Writers, translated
+from .writing import APPEND, CONFLICTS, appended
 
 __all__ = ["PostgresSaver"]
 
 TRIES: Final = 20  # each failure means that somebody else got on
 MOST_KNOWN: Final = 10_000
 FORGET_AFTER: Final = "7 days"
-
-
-@dataclass(slots=True)
-class _Writer:
-    """Counts the transactions that follow one another under one name in the table of commits."""
-
-    name: str = field(default_factory=lambda: uuid4().hex)
-    no: int = 0
 
 
 class PostgresSaver(BaseCheckpointer):
@@ -69,7 +59,7 @@ class PostgresSaver(BaseCheckpointer):
         self.patience = reconnect_for
         self._database = Database(database, SCHEMA, Options(schema, pipeline, pgbouncer))
         self._known: Known = {}
-        self._writers: list[_Writer] = []
+        self._writers = Writers(self._database)
 
     @classmethod
     def from_conn_string(cls, conn_string: str, **options: Any) -> Opening[PostgresSaver]:
@@ -118,9 +108,16 @@ class PostgresSaver(BaseCheckpointer):
         results: list[bool] = self._tried(lambda: self._append(chunks, durable))
         return results
 
+    def session(self, *, durable: bool = False, is_async: bool = False) -> PostgresSession:
+        """See `BaseCheckpointer.session`: a new connection for each, beside those in use and those of a pool.
+
+        A sync body is given a `psycopg.Connection`, an async one a `psycopg.AsyncConnection`.
+        """
+        return PostgresSession(self._database, self._writers, durable=durable, is_async=is_async)
+
     def reclaim(self) -> None:
         """Forget processes and commits of long ago; rows are vacuumed by the server itself."""
-        with self._translated():
+        with translated():
             self._database.run(f"delete from {{schema}}.durably_commit where at < now() - interval '{FORGET_AFTER}'")
             self._database.run(
                 "delete from {schema}.durably_owner where "
@@ -143,27 +140,27 @@ class PostgresSaver(BaseCheckpointer):
         raise Busy(f"others changed the same threads of {self._database.name}, {TRIES} times in a row")
 
     def _transact(self, works: list[Work], durable: bool) -> list[Any]:
-        writer, outcome = self._next_transaction(), None
+        writer, outcome = self._writers.take(), None
         session = Session(self._database, durable=durable)
         try:
-            with self._translated(), session:
+            with translated(), session:
                 outcome = decide(works, session, self._known)
                 if outcome.writes or session.has_flushed:
                     session.commit(outcome.writes, writer.name, writer.no)
                 else:
                     session.end()
-        except _Lost as lost:
+        except Lost as lost:
             if outcome is None or not session.committing:
                 raise Away(str(lost)) from lost
             results, writes = outcome.results, outcome.writes
-            raise self._uncertain(lost, writer, lambda: self._kept(results, writes)) from lost
-        self._writers.append(writer)
+            raise self._writers.uncertain(lost, writer, lambda: self._kept(results, writes)) from lost
+        self._writers.give(writer)
         return self._kept(outcome.results, outcome.writes)
 
     def _append(self, chunks: Sequence[Chunk], durable: bool) -> list[Any]:
-        writer = self._next_transaction()
+        writer = self._writers.take()
         try:
-            with self._translated(), self._database.connection() as connection:
+            with translated(), self._database.connection() as connection:
                 bound = appended(chunks, writer.name, writer.no, durable)
                 try:
                     row = self._database.execute(connection, APPEND, bound).fetchone()
@@ -171,21 +168,12 @@ class PostgresSaver(BaseCheckpointer):
                     if error.sqlstate in CONFLICTS:
                         raise Conflict(str(error)) from None
                     raise
-        except _Lost as lost:
-            raise self._uncertain(lost, writer, lambda: self._still_held(chunks)) from lost
-        self._writers.append(writer)
+        except Lost as lost:
+            raise self._writers.uncertain(lost, writer, lambda: self._still_held(chunks)) from lost
+        self._writers.give(writer)
         assert row is not None
         kept = set(row[0])
         return [place in kept for place in range(1, len(chunks) + 1)]
-
-    def _next_transaction(self) -> _Writer:
-        """A writer that nobody else uses; one whose last transaction is uncertain does not come back before that is known."""
-        try:
-            writer = self._writers.pop()
-        except IndexError:
-            writer = _Writer()
-        writer.no += 1
-        return writer
 
     def _kept(self, results: list[Any], writes: Writes) -> list[Any]:
         """Remember the threads that were written, as they are now."""
@@ -199,43 +187,8 @@ class PostgresSaver(BaseCheckpointer):
                 self._known[no] = writes.threads[no], before + 1
         return results
 
-    # When the connection was lost.
-
-    def _uncertain(self, lost: Exception, writer: _Writer, results: Callable[[], list[Any]]) -> Uncertain:
-        def find_out() -> list[Any] | None:
-            try:
-                with self._translated():
-                    took_effect = self._took_effect(writer)
-                    found = results() if took_effect else None
-            except _Lost as still:
-                raise Away(str(still)) from still
-            self._writers.append(writer)
-            return found
-
-        return Uncertain(str(lost), find_out)
-
-    def _took_effect(self, writer: _Writer) -> bool:
-        """Whether a transaction was committed; if not, it never will be, even if the server is still at it."""
-        with self._database.transaction() as execute:
-            execute(BURN, (writer.name, writer.no))
-            row = execute(FOUND_OUT, (writer.name,)).fetchone()
-        return row == (writer.no, False)
-
     def _still_held(self, chunks: Sequence[Chunk]) -> list[bool]:
         """Whether chunks were kept: they were where the fence holds now, and elsewhere their attempt is over anyway."""
         rows = self._database.rows(THREADS_BY_NO, (numbers(chunk.thread_no for chunk in chunks),))
         fences = {row[0]: row[2] for row in rows}
         return [fences.get(chunk.thread_no) == chunk.fence for chunk in chunks]
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseLocked as locked:
-            raise Busy(str(locked)) from locked
-        except DatabaseUnavailable as away:
-            raise _Lost(str(away)) from away
-
-
-class _Lost(Exception):
-    """The server cannot be reached, or not any more."""

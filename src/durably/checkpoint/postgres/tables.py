@@ -47,6 +47,12 @@ SCHEMA: Final = Schema(
                 writer text collate "C" primary key, no bigint not null, burnt boolean not null default false,
                 at timestamptz not null default now()) with (fillfactor = 50)""",
         ),
+        (
+            # While a transaction is lent to a task it holds the same token twice, so that nobody else can commit it.
+            """create table {schema}.durably_lent (
+                token bigint not null,
+                constraint durably_the_task_commits unique (token) deferrable initially deferred)""",
+        ),
     ),
 )
 

@@ -77,6 +77,8 @@ class SqliteSession:
 
     def rollback(self) -> None:
         """Undo everything that the body wrote."""
+        if not self._before:
+            return
         with suppress(sqlite3.Error):
             self._take_back(VIEW)
         try:
