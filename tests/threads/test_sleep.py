@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from worker import wait_for
 from durably import (
     InMemorySaver,
     RetryPolicy,
+    Worker,
     as_completed,
     entrypoint,
     interrupt,
@@ -272,6 +274,36 @@ class TestASleep:
                 await run
 
         asyncio.run(main())
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_a_worker_that_stops_hands_it_back(self, colour: str) -> None:
+        saver = InMemorySaver()
+
+        @entrypoint(name="flow", checkpointer=saver)
+        def sync(x: int) -> int:
+            sleep(9 * DAY).result()
+            return x + 1
+
+        @entrypoint(name="flow", checkpointer=saver)
+        async def awaiting(x: int) -> int:
+            await sleep(9 * DAY)
+            return x + 1
+
+        flow: Any = sync if colour == "sync" else awaiting
+        handle = flow.submit(1, thread_id="a")
+        worker = Worker(flow)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        wait_for(lambda: [call for run in flow.runs("a") for call in run.calls()])
+        worker.stop(now=True)
+        thread.join()
+        assert handle.status == "stopped"
+        with virtual_clock() as clock:
+            watch = Stopwatch(clock)
+            assert flow.recover() == {"a": 2}
+            assert watch.days() == 9
+        assert handle.result() == 2
+        assert [run.attempts for run in flow.runs("a")] == [2]
 
     @pytest.mark.parametrize("duration", [0, -1.5, timedelta(days=-1)])
     def test_takes_no_time_when_its_moment_has_passed(self, duration: Any) -> None:
