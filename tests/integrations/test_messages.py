@@ -369,3 +369,23 @@ assert message.content == "hello"
 
 def test_langchain_is_never_imported_for_those_who_do_not() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT], check=True)
+
+
+@both_ways
+def test_tokens_can_be_joined_later(stream: Stream) -> None:
+    """With or without somebody who streamed them; once, though the task returns the whole message."""
+
+    @task
+    def answer(question: str) -> Any:
+        return speaking().invoke(question)
+
+    @entrypoint(checkpointer=InMemorySaver(), durable_stream=True)
+    def workflow(question: str) -> Any:
+        return answer(question).result()
+
+    live = stream(workflow, "hello?", {"configurable": {"thread_id": "1"}})
+    workflow.invoke("hello?", thread_id="2")
+    for thread in ("1", "2"):
+        joined = [event.data for event in workflow.join_stream(thread_id=thread, stream_mode="messages")]
+        assert said(joined) == said(live) == ["hello", " ", "there", *said(live)[3:]]
+        assert [metadata["task"] for _, metadata in joined] == ["answer"] * len(joined)

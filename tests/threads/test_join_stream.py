@@ -21,6 +21,8 @@ from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.memory import InMemorySaver
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine.commit import Committer
+from durably.engine.events import Told, Wanted
+from durably.engine.journal import BEGAN, Record
 from durably.errors import (
     ConfigError,
     EmptyInputError,
@@ -29,7 +31,7 @@ from durably.errors import (
     Superseded,
     WorkflowMismatch,
 )
-from durably.serde import EncryptedSerializer
+from durably.serde import EncryptedSerializer, TypedSerializer
 from durably.types import RetryPolicy, StreamEvent, StreamWriter
 
 ALL = ["updates", "values", "tasks", "custom", "messages"]
@@ -515,6 +517,13 @@ class TestStoring:
         assert [call.name for call in flow.runs(thread_id="1")[0].calls()] == [
             "once", "interrupt", "interrupt", "once",  # asked, and answered
         ]  # fmt: skip
+
+
+def test_the_first_attempt_of_a_run_that_waited_is_not_marked() -> None:
+    told = Told("r", "flow", TypedSerializer(), Wanted(frozenset(["updates"]), nested=False, after=0))
+    assert list(told.record(Record(BEGAN, "", "pending", 1, b"", b""))) == []
+    (event,) = told.record(Record(BEGAN, "", "sleeping", 2, b"", b""))
+    assert (event.attempt, event.data) == (2, {"attempt": 2, "after": "sleeping"})
 
 
 class TestRefusals:

@@ -88,17 +88,18 @@ class BodyView:
         self._call.config = {**self._call.config, **entries}
 
     def listens(self, mode: str) -> bool:
-        """Whether anybody streams this mode, and would be shown what this body emits."""
-        return self._call.env.hears(mode)
+        """Whether anybody streams this mode, and would be shown what this body emits; or whether it is stored for later."""
+        return self._call.run.keeps_stream or self._call.env.hears(mode)
 
     def skip(self, mode: str, id: str) -> None:
         """Take the thing with this id as shown."""
+        self._call.run.recorder.meets(id)
         self._call.env.skip(mode, id)
 
     def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
         """Hand a chunk to whoever streams this mode."""
         self._call.alive()
-        self._call.env.emit(mode, chunk, piece_of=piece_of, whole=whole)
+        self._call.hand_over(mode, chunk, piece_of=piece_of, whole=whole)
 
 
 class Called:

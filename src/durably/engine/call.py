@@ -315,7 +315,7 @@ class TaskFuture(SharedFuture[R]):
         """Hand what the body says to whoever streams the run; from any thread."""
         self.alive()
         if mode != "values":
-            self._hand_over(mode, chunk)
+            self.hand_over(mode, chunk)
             return
         self.says_values, self.said, self.unsaid = True, chunk, True
         if not self.run.recorder.replays:
@@ -325,12 +325,13 @@ class TaskFuture(SharedFuture[R]):
         """Hand over the value that was held back, if there is one."""
         if self.unsaid:
             self.unsaid = False
-            self._hand_over("values", self.said)
+            self.hand_over("values", self.said)
 
-    def _hand_over(self, mode: str, chunk: Any) -> None:
+    def hand_over(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
+        """Record a chunk where that is wanted, and emit it; see `Env.emit`."""
         if self.run.options.durable_stream:
-            self.run.recorder.said(self, mode, chunk)
-        self.env.emit(mode, chunk)
+            self.run.recorder.said(self, mode, chunk, piece_of, whole)
+        self.env.emit(mode, chunk, piece_of=piece_of, whole=whole)
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""

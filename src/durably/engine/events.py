@@ -105,6 +105,8 @@ class Told:
         self._asked = {key: question for key, question in self._asked.items() if key not in self._answered}
         self._answered.clear()
         self._attempt = record.n
+        if record.n == 1:  # the first one of a run that had to wait for its turn
+            return
         yield from self._event(self._place, ATTEMPT, "attempt", (), lambda: {"attempt": record.n, "after": record.name})
 
     def _said(self, record: Record) -> Iterator[StreamEvent]:

@@ -40,7 +40,7 @@ class Recorder:
         lock: guards the journal.
     """
 
-    __slots__ = ("_journal", "_kept", "_lock", "_log", "run_id", "serde")
+    __slots__ = ("_journal", "_kept", "_lock", "_log", "_met", "run_id", "serde")
 
     def __init__(self, run_id: str, journal: Journal, log: Log | None, serde: Serializer, lock: Lock) -> None:
         self.run_id = run_id
@@ -48,6 +48,7 @@ class Recorder:
         self._journal = journal
         self._log = log
         self._lock = lock
+        self._met = set[str]()  # what has been recorded of the stream, in pieces or as a whole
         self._kept: list[Entry] = []  # what another attempt of a body may claim again
 
     @property
@@ -266,16 +267,33 @@ class Recorder:
             data = self.serde.dumps(encode_exception(error), self.place(key))
             self._log.append(Record(RAISED, *key, b"", data, time.time(), schema=besides))
 
-    def said(self, call: TaskFuture[Any], mode: str, chunk: Any) -> None:
+    def said(self, call: TaskFuture[Any], mode: str, chunk: Any, piece_of: str = "", whole: str = "") -> None:
         """Record what a body wrote to its stream, for those who follow the run.
+
+        Args:
+            call: the body's.
+            mode: the stream mode.
+            chunk: what it wrote.
+            piece_of: the chunk is a piece of the thing with this id.
+            whole: the chunk is that thing as a whole: nothing to record where pieces of it are recorded.
 
         Raises:
             EncodeError: it cannot be stored.
         """
-        if self._log is not None and call.env.journaled:
+        if self._log is not None and call.env.journaled and self.meets(piece_of, whole):
             key = Key(call.path, f"{STREAM}{mode}", call.attempt)
             data = self._encoded(chunk, key, f"what {call.describe()} wrote to the stream")
             self._log.append(Record(SAID, *key, b"", data, time.time(), nesting=call.env.nesting))
+
+    def meets(self, piece_of: str, whole: str = "") -> bool:
+        """Whether a piece of something, or the whole of it, is still to be recorded; from now on it was met."""
+        if not (piece_of or whole):
+            return True
+        with self._lock:
+            if whole in self._met:
+                return False
+            self._met.add(whole or piece_of)
+            return True
 
     def flush(self) -> Steps[None]:
         """Go on when everything recorded is on disk."""

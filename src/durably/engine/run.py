@@ -106,6 +106,11 @@ class Run:
         return self.recorder.checkpointer
 
     @property
+    def keeps_stream(self) -> bool:
+        """Whether what bodies write to the stream is stored."""
+        return self.options.durable_stream and self.recorder.stores
+
+    @property
     def checkpoint_id(self) -> str:
         """The address of the run's start."""
         return f"{self.run_id}-0"
