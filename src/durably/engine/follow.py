@@ -88,9 +88,13 @@ class Follower:
             if not self._has_ended_well(self._ended):
                 outcome_of_run(self._ended, [], self._checkpointer.serde)
             return None
+        is_sure = False
         while True:
             self._bell.rung.clear()
             look: _Look = yield from read(self._checkpointer, self._look)
+            if look.run.status == "running" and not look.goes_on and not is_sure:
+                is_sure = True  # its process is gone, or it has ended since the row was read
+                continue
             if look.chunks or not look.goes_on:
                 return self._events(look)
             yield News(self._bell, max(SELDOM, self._target.interval) if look.is_ours else self._target.interval)
@@ -110,11 +114,14 @@ class Follower:
             self._committer.bells.remove(self._run_no, self._bell)
 
     def _look(self, transaction: Transaction) -> _Look:
-        run, thread = transaction.run(self._run_no), transaction.open(self._target.thread_id).thread
+        # What one statement reads belongs together. The journal is read behind it: whole, when the run has ended.
+        opened = transaction.open(self._target.thread_id)
+        thread, is_current = opened.thread, opened.run is not None and opened.run.no == self._run_no
+        run = opened.run if is_current else transaction.run(self._run_no)
         if run is None or thread is None:
             raise ConfigError(f"the run that was followed on thread {self._target.thread_id!r} was deleted meanwhile")
         chunks = transaction.records(run.no, self._chunks)
-        is_held = thread.run_no == run.no and self._owner.is_held(thread, transaction, time.time())
+        is_held = is_current and self._owner.is_held(thread, transaction, time.time())
         goes_on = run.due is not None or run.status == "pending" or (run.status == "running" and is_held)
         if run.status == "done":
             run = resolved(transaction, run, self._checkpointer.serde)
