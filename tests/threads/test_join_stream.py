@@ -692,7 +692,7 @@ def test_nothing_is_lost_when_the_process_dies_and_another_takes_over(elsewhere:
     assert elsewhere.start("recover").wait(LONG) == 0
     rest = list(elsewhere.join(after=seen[-1].id))
     assert [(event.attempt, event.data) for event in rest] == [
-        (2, {"attempt": 2, "after": "running"}),
+        (2, {"attempt": 2, "after": "stopped"}),
         (2, "at 1"),
         (2, {"work": 1}),
         (2, "at 2"),
