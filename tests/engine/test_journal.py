@@ -220,6 +220,7 @@ class Call:
     key: Key
     failed: BaseException | None
     seen: bool = True
+    because: tuple[Key, ...] = ()
 
 
 class TestTriedAgain:

@@ -169,7 +169,7 @@ class TestAnswersToARunUnderWay:
 
     @pytest.mark.parametrize("plain", [True, False])
     def test_are_recorded_at_once_and_used(self, tmp_path: Path, plain: bool) -> None:
-        place = Place(tmp_path, False, "sync")
+        place = Place(tmp_path, str(tmp_path / "runs.db"), False, "sync")
         ids = self.open_two(place)
         first = LocalJob(self.flow, "invoke", {"resume": {ids["a"]: 1}})
         wait_for(lambda: self.flow.runs("t")[0].status == "running")
@@ -186,7 +186,7 @@ class TestAnswersToARunUnderWay:
         place.saver.close()
 
     def test_that_was_cancelled_say_so(self, tmp_path: Path) -> None:
-        place = Place(tmp_path, False, "sync")
+        place = Place(tmp_path, str(tmp_path / "runs.db"), False, "sync")
         ids = self.open_two(place)
         first = LocalJob(self.flow, "invoke", {"resume": {ids["a"]: 1}})
         wait_for(lambda: self.flow.runs("t")[0].status == "running")

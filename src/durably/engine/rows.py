@@ -65,11 +65,11 @@ def left_nothing(run: RunRow) -> bool:
 
 
 def raised_by(run: RunRow, serde: Serializer) -> BaseException | None:
-    """What a run's last attempt raised, None if it did not."""
+    """What a run's last attempt raised; None if it did not, or was stopped from outside, which is nobody's failure."""
     error = outcome_of(run).error
-    return (
-        None if error is None else rebuild_exception(serde.loads(error, run_place(run.run_id, "error")), run.workflow)
-    )
+    if error is None or run.status == "stopped":
+        return None
+    return rebuild_exception(serde.loads(error, run_place(run.run_id, "error")), run.workflow)
 
 
 # Circumstances that are stored with a run.

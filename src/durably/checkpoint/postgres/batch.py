@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ...errors import DurablyError, StorageError
+from ...errors import DatabaseLocked, DatabaseUnavailable, DurablyError, StorageError
 from ..rows import Away, Busy, ThreadRow, Uncertain, Work
 from .reading import Memory, Want
 from .session import Session
@@ -71,6 +71,8 @@ def _decide_alone(work: Work, session: Session, memory: Memory, known: Known) ->
             return Outcome([work(view)], view.finish())
         except Missing as missing:  # what it trusted in, and nothing would check
             read(missing.want)
+        except (DatabaseLocked, DatabaseUnavailable):  # said of a read, not by the work
+            raise
         except DurablyError as error:
             if not view.guesses:
                 return Outcome([error], Writes())
