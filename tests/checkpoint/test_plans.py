@@ -28,15 +28,15 @@ from durably.checkpoint.base import (
     ThreadRow,
     Transaction,
 )
-from durably.checkpoint.postgres import PostgresSaver, reading, writing
-from durably.checkpoint.postgres.backend import _Writer
+from durably.checkpoint.postgres import PostgresSaver, lending, reading, writing
+from durably.checkpoint.postgres.writers import Writer
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.checkpoint.sqlite import backend as sqlite_backend
 from durably.errors import DurablyError
 from postgres_server import Place
 
 THREADS = 10_000
-OF_PROCESSES = {"durably_owner", "durably_commit", "durably_parts"}
+OF_PROCESSES = {"durably_owner", "durably_commit", "durably_lent", "durably_parts"}
 FEW = {"durably_thread_held"}
 """The index of the threads that are held at this moment. Reading it from end to end is no scan of a table."""
 SQL = re.compile(r"\s*(select|with|insert|update|delete)\b", re.IGNORECASE)
@@ -265,8 +265,11 @@ def postgres_place(postgres_server: Any) -> Iterator[tuple[Place, Sent]]:
             connection.execute(FILL_POSTGRES.replace("{schema}", place.schema).encode())
         patch.setattr(psycopg.Cursor, "execute", noting)
         use_everything(saver)
-        saver._took_effect(_Writer("lost", 1))
-        assert unsent([reading, writing], sent, lambda text: saver._database.sql(text).decode()) == []
+        saver._writers.uncertain(OSError("lost"), Writer("lost", 1), list).find_out()
+        session = saver.session()
+        session.begin()
+        assert session.finish(Chunk(5, 1, 5, b"chunk"))
+        assert unsent([reading, writing, lending], sent, lambda text: saver._database.sql(text).decode()) == []
     yield place, {text: params for text, params in sent.items() if SQL.match(text) and "durably_" in text}
 
 
