@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from durably.checkpoint.base import (
     BaseCheckpointer,
@@ -100,6 +101,7 @@ def use_everything(saver: BaseCheckpointer) -> None:
     do(start, durable=True)
     do(lambda tx: (tx.records(5), tx.put_thread(thread), tx.put_run(run)))
     do(lambda tx: tx.put_run(run))
+    do(lambda tx: tx.put_run(replace(run, due=1.0)))
     do(lambda tx: tx.save(7, b"saved", 0))
     do(lambda tx: tx.put_owner(OwnerRow("p2", "host", 2e9)))
     do(lambda tx: tx.delete_owners(1.0))
