@@ -12,6 +12,7 @@ from ..base import Away, BaseCheckpointer, Busy, Chunk, Work
 from ..opening import Opening, Ready
 from .batch import Batch, Known, decide
 from .lending import PostgresSession
+from .listening import Ear
 from .reading import THREADS_BY_NO, numbers
 from .session import Conflict, Session
 from .tables import SCHEMA
@@ -60,6 +61,7 @@ class PostgresSaver(BaseCheckpointer):
         self._database = Database(database, SCHEMA, Options(schema, pipeline, pgbouncer))
         self._known: Known = {}
         self._writers = Writers(self._database)
+        self._ear = Ear(self._database)
 
     @classmethod
     def from_conn_string(cls, conn_string: str, **options: Any) -> Opening[PostgresSaver]:
@@ -108,6 +110,10 @@ class PostgresSaver(BaseCheckpointer):
         results: list[bool] = self._tried(lambda: self._append(chunks, durable))
         return results
 
+    def listen(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """See `BaseCheckpointer.listen`; behind pgbouncer, which lends no connection for longer, there are no hints."""
+        return (lambda: None) if self._database.options.pgbouncer else self._ear.add(heard)
+
     def session(self, *, durable: bool = False, is_async: bool = False) -> PostgresSession:
         """See `BaseCheckpointer.session`: a new connection for each, beside those in use and those of a pool.
 
@@ -126,6 +132,7 @@ class PostgresSaver(BaseCheckpointer):
 
     def close(self) -> None:
         """Close the saver's own connections; what was given stays open."""
+        self._ear.close()
         self._database.close()
 
     # Transactions.

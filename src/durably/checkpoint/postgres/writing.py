@@ -76,6 +76,7 @@ PUT_OWNERS: Final = f"""
 DELETE_OWNERS: Final = f"""
     delete from {{schema}}.durably_owner o where until - {SHIFT} < %s
     and not exists (select 1 from {{schema}}.durably_thread t where t.owner = o.owner and t.owner <> '')"""
+NOTIFY: Final = "select pg_notify('durably_due', '')"
 # The writer counts its transactions. One that has been given up for lost must not take effect afterwards: then this fails.
 MARK: Final = """
     insert into {schema}.durably_commit as c (writer, no) values (%s, %s)
@@ -123,6 +124,8 @@ def statements(writes: Writes, durable: bool) -> Iterator[Statement]:
         yield PUT_OWNERS, _owners(list(writes.owners.values()))
     if writes.forget_before is not None:
         yield DELETE_OWNERS, (time.time(), writes.forget_before)
+    if any(run.due is not None for run in writes.runs.values()):
+        yield NOTIFY, ()  # heard when this is committed
 
 
 def last(writer: str, no: int) -> Statement:
