@@ -274,6 +274,7 @@ def test_a_locked_database_is_waited_for(file: Bank) -> None:
     other.execute("rollback")
     assert run(file, lambda: pay(2).result(), resume=True) == 2
     assert file.payments == [1, 2]
+    other.close()
 
 
 @pytest.mark.parametrize("limit", [None, 1])
@@ -477,7 +478,7 @@ def test_a_stub_stands_in_for_it() -> None:
 
 
 def test_the_database_may_refuse_to_commit(file: Bank) -> None:
-    with file.connect() as connection:
+    with closing(file.connect()) as connection, connection:
         connection.execute("create table parent (no integer primary key)")
         connection.execute("create table child (no integer references parent (no) deferrable initially deferred)")
 
