@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from durably import Command, InMemorySaver, entrypoint, get_stream_writer, interrupt, task
 from durably.concurrency import pause
 from durably.errors import ConfigError, UnknownInterruptError
+from durably.testing import always_replay
 from durably.types import Display
 
 calls = list[Any]()
@@ -142,3 +146,68 @@ def test_what_streams_show_of_a_call() -> None:
     assert [chunk for mode, chunk in chunks if mode == "updates"] == [{"shown": "7"}, {"workflow": 1}]
     tasks = [chunk for mode, chunk in chunks if mode == "tasks" and chunk["name"] != "workflow"]
     assert (tasks[0]["input"], tasks[1]["result"], len(tasks)) == ("<7>", {"__return__": "7"}, 2)
+
+
+class TestKilledOnTheWayToThePause:
+    """Nobody has seen the pause yet, so whoever recovers the run comes to it again, and does not pass."""
+
+    def test_while_another_call_was_recorded(self) -> None:
+        saver, gate = InMemorySaver(), threading.Event()
+
+        @task
+        def late(x: int) -> int:
+            gate.wait()
+            return x
+
+        @entrypoint(checkpointer=saver)
+        def careful(x: int) -> int:
+            beside = late(x)
+            try:
+                pause()
+            finally:
+                gate.set()  # so that it is written before the attempt has ended
+            return beside.result()
+
+        with crashing(saver), pytest.raises(OSError):
+            careful.invoke(1, thread_id="1", durability="sync")
+        assert [call.name for call in careful.runs("1")[0].calls()] == ["late"]
+        assert careful.invoke(None, thread_id="1") == {"__interrupt__": []}
+        assert careful.invoke(None, thread_id="1") == 1
+
+    def test_under_always_replay(self) -> None:
+        with always_replay():
+            assert pausing.invoke(1, thread_id="replayed") == {"__interrupt__": []}
+            assert pausing.invoke(None, thread_id="replayed") == {"__interrupt__": []}
+            assert pausing.invoke(None, thread_id="replayed") == 4
+        assert calls == [1, 2]
+
+    def test_a_pause_is_passed_by_an_answer_to_a_question_beside_it(self) -> None:
+        @task
+        def asks() -> str:
+            return str(interrupt("name?"))
+
+        @entrypoint(checkpointer=InMemorySaver())
+        def both(_: int) -> str:
+            asked = asks()
+            pause()
+            return asked.result()
+
+        (question,) = both.invoke(1, thread_id="1")["__interrupt__"]
+        assert both.invoke(Command(resume={question.id: "Ada"}), thread_id="1") == "Ada"
+
+
+@contextmanager
+def crashing(saver: InMemorySaver) -> Iterator[None]:
+    """The database refuses what would end the attempt, which is all that a killed process leaves out."""
+    transact = saver.transact
+
+    def refuse(works: Any, **options: Any) -> Any:
+        if any(getattr(work, "__qualname__", "").startswith("settle") for work in works):
+            raise OSError("killed")
+        return transact(works, **options)
+
+    saver.transact = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        saver.transact = transact  # type: ignore[method-assign]

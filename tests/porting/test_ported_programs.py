@@ -11,9 +11,9 @@ import ported
 import pytest
 
 COUNTING = pytest.mark.once("counts bodies or chunks")
+COUNTED = ("ask_in_task", "graph_breakpoints", "stream_tasks")
 PROGRAMS = [
-    pytest.param(path, id=path.stem, marks=[COUNTING] if path.stem in ("ask_in_task", "stream_tasks") else [])
-    for path in ported.programs()
+    pytest.param(path, id=path.stem, marks=[COUNTING] if path.stem in COUNTED else []) for path in ported.programs()
 ]
 
 

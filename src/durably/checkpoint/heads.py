@@ -37,6 +37,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
         again: the calls to try again when the run is resumed.
         memory: the encoded values that nested workflows save across the thread's runs, by their path.
         steps: the how-manieth checkpoint after its start the run's end is.
+        paused: the places where it paused, which are passed when it is gone on with.
     """
 
     value: bytes | None = None
@@ -44,6 +45,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     again: tuple[tuple[str, str, int], ...] = ()
     memory: dict[str, bytes] = {}
     steps: int = 1
+    paused: tuple[tuple[str, str, int], ...] = ()
 
 
 encode_row = msgspec.msgpack.Encoder().encode

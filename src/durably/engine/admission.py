@@ -12,11 +12,11 @@ from ..moments import Moments
 from ..serde import Serializer
 from .answers import answers_for, is_by_id
 from .decision import busy, nothing_open
-from .identity import run_place
-from .journal import BEGAN, FORGOTTEN, Record, decode_records
+from .identity import Key, record_place, run_place
+from .journal import BEGAN, FORGOTTEN, RETURNED, Record, decode_records
 from .owner import Owner
 from .request import RESUMABLE, Admitted, Busy, Existing, NotDue, Request, is_waiting
-from .rows import last_checkpoint, left_nothing, step_of
+from .rows import last_checkpoint, left_nothing, outcome_of, step_of
 from .travel import Travel, tried_again
 from .unfolding import unfolded
 
@@ -223,10 +223,20 @@ class _Admission(Travel):
         else:
             records = decode_records(self.transaction.records(run.no))
         again = tried_again(run, records)
+        passed = self._passed(run)
         forgotten = [Record(FORGOTTEN, *record.key, b"", b"") for record in again]
         begun = [Record(BEGAN, "", run.status, run.attempt + 1, b"", b"", self.now)]
         begins_anew = run.attempt > 0 and not self.request.submitted
         run = replace(run, status="running", updated_at=self.now, outcome=None)
-        admitted = self.hold(run, [*forgotten, *begun] if begins_anew else forgotten)
+        admitted = self.hold(run, [*forgotten, *passed, *(begun if begins_anew else ())])
         dropped = set(map(id, again))
-        return replace(admitted, records=[record for record in records if id(record) not in dropped])
+        return replace(admitted, records=[*(record for record in records if id(record) not in dropped), *passed])
+
+    def _passed(self, run: RunRow) -> list[Record]:
+        """The pauses with which the last attempt ended, as decided: whoever goes on with the run lets it pass them."""
+        if run.status != "asked":
+            return []
+        keys = [Key(*key) for key in outcome_of(run).paused]
+        return [
+            Record(RETURNED, *key, b"", self.serde.dumps(True, record_place(run.run_id, key)), self.now) for key in keys
+        ]

@@ -308,7 +308,7 @@ def _stored(checkpointer: BaseCheckpointer, value: Any, run_id: str, previous: S
 
 def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, checkpointer: BaseCheckpointer) -> Ending:
     if isinstance(result, Asked):
-        return Ending("asked")
+        return Ending("asked", Outcome(paused=tuple(run.paused)) if run.paused else None)
     name = f"workflow {invocation.function.name!r}"
     value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
     stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")

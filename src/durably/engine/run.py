@@ -90,6 +90,7 @@ class Run:
         self.recorder = Recorder(run_id, journal, log, serde, self.lock)
         self.questions: dict[Key, Interrupt[Any]] = {}
         self.failed: list[FailedCall] = []  # what raised, in this attempt or in one that is replayed
+        self.paused: list[Key] = []  # where it did, in this attempt
         self.memory: dict[str, Any] = memory or {}
         self.stores: list[BaseStore] = []  # that remember what was written once, until the run is over
         self._patches: dict[tuple[str, str], bool] = {}
@@ -274,10 +275,10 @@ class Run:
         return mark
 
     def pause(self, scope: Scope, name: str) -> None:
-        """Stop here, once: the next attempt passes."""
+        """Stop here until the run is gone on with. That decides the mark: a crash on the way to the end does not."""
         mark = self.mark(scope, f"{PAUSE}{name}")
         if not mark.decided:
-            mark.decide(True)
+            self.paused.append(mark.key)
             scope.body.asked = True
             raise GraphInterrupt
 
