@@ -159,7 +159,7 @@ class Trial:
             effects = Counter(self.world.effects)
             try:
                 result = self._invoke(given)
-            except StorageError as error:
+            except (StorageError, ConnectionError) as error:  # the latter where the fault comes before a retry
                 self.heard.append(error)
                 continue
             finally:

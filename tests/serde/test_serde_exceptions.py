@@ -40,7 +40,7 @@ def there_and_back(error: BaseException) -> Any:
 
 
 BUILT_IN = [
-    Exception(), ValueError("a", 1, (2,)), KeyError("k"), StopIteration(3), SystemExit(4), KeyboardInterrupt(),
+    Exception(), ValueError("a", 1, (2,)), KeyError("k"), StopIteration(3), EOFError("e"),
     OSError(2, "no"), FileNotFoundError(2, "no", "a", None, "b"), BlockingIOError(11, "later", 5), TimeoutError("slow"),
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), UnicodeEncodeError("ascii", "é", 0, 1, "bad"),
     SyntaxError("bad", ("f.py", 1, 2, "text", 1, 3)), ImportError("x", name="n", path="p"), ModuleNotFoundError("m"),
@@ -143,3 +143,11 @@ def test_the_newest_class_of_a_name_is_taken() -> None:
 
     first, second = make(), make()
     assert type(there_and_back(first("a"))) is second
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt(), SystemExit(4), GeneratorExit()], ids=repr)
+def test_signals_come_back_as_failures(signal: BaseException) -> None:
+    """Raised again on replay, what is stored could end the program that reads it."""
+    found = there_and_back(signal)
+    assert isinstance(found, TaskFailed)
+    assert type(signal).__name__ in str(found)
