@@ -172,20 +172,20 @@ def test_saved_values_that_are_differences_to_one_another_end(tmp_path: Path) ->
     place = str(tmp_path / "runs.db")
     with open_saver(place, serde=TypedSerializer()) as saver:
         fill(program(saver))
-    tamper = Tamper(place)
-    columns, rows = tamper.tables["durably_run"]
-    chat = [row for row in rows if row[columns.index("saved_base")]][-1]
-    for base in (chat[0], rows[0][0], rows[-1][0], 2**40):
-        assert tamper.write("durably_run", "saved_base", chat, base)
-        tamper.write("durably_run", "saved_base", rows[0], chat[0])
-        with open_saver(place, serde=TypedSerializer()) as saver:
-            for thread_id in THREADS:
-                for use in list(uses(program(saver), thread_id))[:3]:
-                    try:
-                        use()
-                    except DecodeError:
-                        pass
-        tamper.restore()
+    with closing(Tamper(place)) as tamper:
+        columns, rows = tamper.tables["durably_run"]
+        chat = [row for row in rows if row[columns.index("saved_base")]][-1]
+        for base in (chat[0], rows[0][0], rows[-1][0], 2**40):
+            assert tamper.write("durably_run", "saved_base", chat, base)
+            tamper.write("durably_run", "saved_base", rows[0], chat[0])
+            with open_saver(place, serde=TypedSerializer()) as saver:
+                for thread_id in THREADS:
+                    for use in list(uses(program(saver), thread_id))[:3]:
+                        try:
+                            use()
+                        except DecodeError:
+                            pass
+            tamper.restore()
 
 
 def test_layers_of_compression_are_each_limited() -> None:
@@ -259,15 +259,15 @@ def test_wrongly_typed_columns_are_named(tmp_path: Path) -> None:
     place = str(tmp_path / "runs.db")
     with open_saver(place, serde=TypedSerializer()) as saver:
         program(saver).invoke("x", thread_id="a")
-    tamper = Tamper(place)
-    for table, column, value in (
-        ("durably_thread", "fence", b"x"),
-        ("durably_run", "attempt", "x"),
-        ("durably_run", "head", "x"),
-        ("durably_journal", "data", 5),
-    ):
-        tamper.write(table, column, tamper.tables[table][1][0], value)
-        wrong = f"{table}.{column} holds a value of type {type(value).__name__}"
-        with open_saver(place, serde=TypedSerializer()) as saver, pytest.raises(DecodeError, match=wrong):
-            program(saver).runs("a")
-        tamper.restore()
+    with closing(Tamper(place)) as tamper:
+        for table, column, value in (
+            ("durably_thread", "fence", b"x"),
+            ("durably_run", "attempt", "x"),
+            ("durably_run", "head", "x"),
+            ("durably_journal", "data", 5),
+        ):
+            tamper.write(table, column, tamper.tables[table][1][0], value)
+            wrong = f"{table}.{column} holds a value of type {type(value).__name__}"
+            with open_saver(place, serde=TypedSerializer()) as saver, pytest.raises(DecodeError, match=wrong):
+                program(saver).runs("a")
+            tamper.restore()
