@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import msgspec
 
 __all__ = [
+    "CHANGING",
     "UNREADABLE",
     "Away",
     "Busy",
@@ -120,6 +121,22 @@ class RunRow(msgspec.Struct, frozen=True):
     saved_no: int = 0
     saved_base: int = 0
     due: float | None = None
+
+
+CHANGING: Final = (
+    "status",
+    "attempt",
+    "updated_at",
+    "parent",
+    "head",
+    "outcome",
+    "saved",
+    "base_no",
+    "saved_no",
+    "saved_base",
+    "due",
+)
+"""The columns of a run that change after it was inserted."""
 
 
 class OwnerRow(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import Final
 from ..._schema import Schema
 from ...errors import ConfigError
 
-__all__ = ["CHANGING", "RUN", "SCHEMA", "THREAD", "columns", "read_text", "text"]
+__all__ = ["RUN", "SCHEMA", "THREAD", "columns", "read_text", "text"]
 
 SCHEMA: Final = Schema(
     "checkpointer",
@@ -88,21 +88,6 @@ RUN: Final = {
     "saved_base": "bigint",
     "due": "double precision",
 }
-CHANGING: Final = (
-    "status",
-    "attempt",
-    "updated_at",
-    "parent",
-    "head",
-    "outcome",
-    "saved",
-    "base_no",
-    "saved_no",
-    "saved_base",
-    "due",
-)
-"""The columns of a run that change after it was inserted."""
-
 LONGEST: Final = 2_000  # bytes; what an index can hold, with room for what is beside it
 UNREADABLE: Final = re.compile("[\\\\\0\ud800-\udfff]")
 ESCAPED: Final = re.compile(r"\\(?:\\|0|u([0-9a-f]{4}))")

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from ..rows import Chunk, OwnerRow, RunRow, ThreadRow
+from ..rows import CHANGING, Chunk, OwnerRow, RunRow, ThreadRow
 from .reading import SHIFT, numbers
-from .tables import CHANGING, RUN, THREAD, text
+from .tables import RUN, THREAD, text
 from .view import Writes
 
 __all__ = ["APPEND", "BURN", "CONFLICTS", "appended", "last", "statements"]

@@ -17,6 +17,7 @@ from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
 from ..opening import Opening, Ready
+from ..rows import CHANGING
 from .session import SqliteSession
 from .typed import Typed, bytes_of
 
@@ -110,29 +111,14 @@ PUT_THREAD = """
     on conflict (no) do update set fence = excluded.fence, run_no = excluded.run_no, head_no = excluded.head_no,
     owner = excluded.owner, since = excluded.since, next_no = excluded.next_no"""
 INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-UPDATE_RUN = """
-    update durably_run set status = ?, attempt = ?, updated_at = ?, parent = ?, head = ?, outcome = ?, saved = ?,
-    base_no = ?, saved_no = ?, saved_base = ?, due = ? where no = ?"""
+UPDATE_RUN = f"update durably_run set {', '.join(f'{name} = ?' for name in CHANGING)} where no = ?"
 APPEND = """
     insert into durably_journal (key, data)
     select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
     where exists (select 1 from durably_thread where no = ? and fence = ?)"""
 THREAD_COLUMNS = attrgetter(*ThreadRow.__struct_fields__)
 RUN_COLUMNS = attrgetter(*RunRow.__struct_fields__)
-CHANGING_COLUMNS = attrgetter(
-    "status",
-    "attempt",
-    "updated_at",
-    "parent",
-    "head",
-    "outcome",
-    "saved",
-    "base_no",
-    "saved_no",
-    "saved_base",
-    "due",
-    "no",
-)
+CHANGING_COLUMNS = attrgetter(*CHANGING, "no")
 OWNER = "select owner, host, until from durably_owner where owner = ?"
 PUT_OWNER = "insert or replace into durably_owner values (?, ?, ?)"
 DELETE_OWNERS = """
