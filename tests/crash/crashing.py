@@ -17,17 +17,16 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from durably import entrypoint, get_runtime, task
-from durably.checkpoint.base import Chunk, Work
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine import owner
 from durably.engine.identity import call_id
 from durably.engine.journal import RETURNED, decode_records
 from durably.errors import EmptyInputError, Superseded
+from mortal import Bomb, Mortal
 
 EXPECTED = [0, [[10, 11], [20, 21], 5, 5], 6]
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -66,36 +65,8 @@ def _journal(transaction: Any) -> set[str]:
     return {call_id(run.run_id, record.key) for record in records if record.kind == RETURNED}
 
 
-class Bomb:
-    """Counts moments, and kills the process at one of them."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.moments = 0
-
-    def moment(self) -> None:
-        """One of the moments at which a process may die."""
-        self.moments += 1
-        if self.moments == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class MortalSaver(SqliteSaver):
-    """Gives the process a chance to die before and after every write."""
-
-    bomb: Bomb
-
-    def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
-        self.bomb.moment()
-        results = super().transact(works, durable=durable)
-        self.bomb.moment()
-        return results
-
-    def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
-        self.bomb.moment()
-        kept = super().append(chunks, durable=durable)
-        self.bomb.moment()
-        return kept
+class MortalSaver(Mortal, SqliteSaver):
+    """On a file."""
 
 
 def program(place: Place, bomb: Bomb, saver: SqliteSaver, colour: str) -> Any:

@@ -22,11 +22,16 @@ from durably.errors import ThreadBusy
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
 SCRIPT = str(Path(__file__).with_name("crashing.py"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 def report_of(what: str, directory: Path, mode: str, colour: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, SCRIPT, what, str(directory), mode, colour], capture_output=True, timeout=100, check=False
+        [sys.executable, SCRIPT, what, str(directory), mode, colour],
+        capture_output=True,
+        timeout=100,
+        check=False,
+        env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr.decode()
     report: dict[str, Any] = json.loads(done.stdout)
@@ -56,6 +61,7 @@ def holder(path: Path, lease: float) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(
         [sys.executable, SCRIPT, "hold", str(path), str(lease)],
         stdin=subprocess.PIPE,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -10,54 +10,26 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mortal
 from durably import entrypoint, get_runtime, task
-from durably.checkpoint.base import BaseCheckpointer, Chunk, Work
+from durably.checkpoint.base import BaseCheckpointer, Chunk
 from durably.checkpoint.postgres import PostgresSaver
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import EmptyInputError
+from mortal import Bomb
 from savers import open_saver
 
 EXPECTED = [[0, 1, 2], 3, 4]
 
 
-class Bomb:
-    """Counts moments, and kills the process at one of them."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.moments = 0
-
-    def moment(self) -> None:
-        """One of the moments at which the process may die."""
-        self.moments += 1
-        if self.moments == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Mortal(BaseCheckpointer):
-    """Gives the process a chance to die before and after every commit."""
-
-    bomb: Bomb
-
-    def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
-        self.bomb.moment()
-        results = super().transact(works, durable=durable)
-        self.bomb.moment()
-        return results
-
-    def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
-        self.bomb.moment()
-        kept = super().append(chunks, durable=durable)
-        self.bomb.moment()
-        return kept
+class Mortal(mortal.Mortal):
+    """And around the commits of transactional tasks."""
 
     def session(self, *, durable: bool = False, is_async: bool = False) -> Any:
         session = super().session(durable=durable, is_async=is_async)
