@@ -52,7 +52,8 @@ def broken_calls(lines: list[list[str]], sync: set[str], verdict: Verdict) -> It
     """Whatever was begun again was under way, or not yet written, in a process that was killed or paused.
 
     A process may be paused while it holds SQLite's write lock, and a server may be down. Then nobody can renew a lease, so
-    that whatever was under way from then until things were calm again may have been taken over.
+    that whatever was under way from then until things were calm again may have been taken over. Who wakes after a pause goes on
+    where it stood, and learns that it has been fenced off when it records what it has begun.
     """
     away = {words[1] for words in lines if words[0] in ("kill", "pause")}
     begun: dict[str, tuple[str, int]] = {}  # in which process each call was begun last, and in which calm
@@ -60,7 +61,7 @@ def broken_calls(lines: list[list[str]], sync: set[str], verdict: Verdict) -> It
     calms, stormy = 0, False
     for word, name, *rest in lines:
         if word == "begin":
-            if name in seen and name in sync:
+            if name in seen and name in sync and not (stormy and rest[0] in away):
                 yield f"call {name} began again after its workflow had seen its result"
             if name in begun:
                 again.add(name)

@@ -50,6 +50,9 @@ def test_the_judge_finds_calls_that_began_again() -> None:
     assert judged("pause 3", "begin a 1", "calm -", "begin a 2") == []
     assert len(judged("pause 3", "calm -", "begin a 1", "begin a 2")) == 1
     assert judged("begin a 1", "seen a", "kill 1", "begin a 2") == []
+    assert judged("pause 1", "begin in-sync 2", "seen in-sync", "begin in-sync 1", "calm -") == []
     assert len(judged("begin a 1", "begin a 2", "kill 2")) == 1
+    assert len(judged("pause 1", "begin in-sync 2", "seen in-sync", "calm -", "begin in-sync 1")) == 1
+    assert len(judged("pause 3", "begin in-sync 2", "seen in-sync", "begin in-sync 1", "calm -")) == 1
     assert len(judged("begin in-sync 1", "seen in-sync", "kill 1", "begin in-sync 2")) == 1
     assert len(judged("wrong t1 5")) == 1
