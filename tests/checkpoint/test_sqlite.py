@@ -90,6 +90,34 @@ def test_a_connection_in_a_transaction_is_refused(path: Path) -> None:
     given.close()
 
 
+@pytest.mark.parametrize(
+    ("synchronous", "durability", "expected"),
+    [({}, "sync", 2), ({}, "async", 1), ({"synchronous": "full"}, "sync", 2), ({"synchronous": "normal"}, "sync", 1)],
+)
+@pytest.mark.once("looks at the commits of one attempt")
+def test_what_a_commit_waits_for(path: Path, synchronous: dict[str, Any], durability: Any, expected: int) -> None:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    in_force: list[int] = []
+
+    def trace(statement: str) -> None:
+        if "insert into durably_journal" in statement:
+            connection.set_trace_callback(None)
+            in_force.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+            connection.set_trace_callback(trace)
+
+    with SqliteSaver(connection, **synchronous) as saver:
+        connection.set_trace_callback(trace)
+        assert count_on(saver).invoke(3, thread_id="t", durability=durability) == 3
+    connection.close()
+    assert set(in_force) == {expected}
+
+
+def test_an_unknown_setting_of_synchronous_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigError, match="synchronous='off' is not known: use 'full' or 'normal'"):
+        SqliteSaver(path, synchronous="off")  # type: ignore[arg-type]
+    assert not path.exists()
+
+
 def test_memory_databases_are_separate() -> None:
     with SqliteSaver(":memory:") as one, SqliteSaver(":memory:") as other:
         assert count_on(one).invoke(1, thread_id="t") == 1

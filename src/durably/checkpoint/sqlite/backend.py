@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from msgspec.structs import replace
 
-from ..._sqlite import Database, Schema
+from ..._sqlite import Database, Schema, Synchronous
 from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
@@ -62,6 +62,8 @@ SCHEMA = Schema(
 
 THREAD_WIDTH = len(ThreadRow.__struct_fields__)
 JOURNAL = "durably_journal.data"
+
+FLUSHES: dict[str, Synchronous] = {"full": "FULL", "normal": "NORMAL"}
 
 thread_row = Typed(ThreadRow, "durably_thread")
 run_row = Typed(RunRow, "durably_run")
@@ -242,9 +244,12 @@ class SqliteSaver(BaseCheckpointer):
         database: a path, ``":memory:"``, or an open `sqlite3.Connection` made with ``check_same_thread=False``,
             which stays yours to close. It is used in autocommit mode: keep your own transactions on another one.
         patience: for how many seconds a database that somebody else has locked is tried again.
+        synchronous: what durability ``"sync"`` waits for: ``"full"``, that a commit survives a power cut; ``"normal"``, that it
+            survives the end of the process, as commits of the other durabilities do.
         serde: turns values into bytes and back; by default a `TypedSerializer`.
 
     Raises:
+        ConfigError: `database` or `synchronous` is none of these.
         ForeignDatabase: the file is corrupt or belongs to another program.
         NewerSchema: a newer version of this library has written it.
         StorageError: it cannot be opened.
@@ -262,10 +267,14 @@ class SqliteSaver(BaseCheckpointer):
         database: str | os.PathLike[str] | sqlite3.Connection,
         *,
         patience: float = 30.0,
+        synchronous: Literal["full", "normal"] = "full",
         serde: Serializer | None = None,
     ) -> None:
+        if synchronous not in FLUSHES:
+            raise ConfigError(f"synchronous={synchronous!r} is not known: use 'full' or 'normal'")
         self.serde = serde or TypedSerializer()
         self.patience = patience
+        self._durable: Synchronous = FLUSHES[synchronous]
         if isinstance(database, sqlite3.Connection):
             _check_borrowed(database)
         # Opening waits for locks here; from then on the engine does the waiting.
@@ -341,7 +350,7 @@ class SqliteSaver(BaseCheckpointer):
     def _using(self, durable: bool) -> Iterator[None]:
         with self._database.lock:
             try:
-                self._database.flush("FULL" if durable else "NORMAL")
+                self._database.flush(self._durable if durable else "NORMAL")
                 yield
             except DatabaseLocked as locked:
                 raise Busy(str(locked)) from locked
