@@ -52,8 +52,8 @@ def broken_calls(lines: list[list[str]], sync: set[str], verdict: Verdict) -> It
     """Whatever was begun again was under way, or not yet written, in a process that was killed or paused.
 
     A process may be paused while it holds SQLite's write lock, and a server may be down. Then nobody can renew a lease, so
-    that whatever was under way from then until things were calm again may have been taken over. Who wakes after a pause goes on
-    where it stood, and learns that it has been fenced off when it records what it has begun.
+    that whatever was under way from then until things were calm again may have been taken over. Who wakes after a pause goes
+    on where it stood, and learns that it has been fenced off when it records what it has begun.
     """
     away = {words[1] for words in lines if words[0] in ("kill", "pause")}
     begun: dict[str, tuple[str, int]] = {}  # in which process each call was begun last, and in which calm
