@@ -59,7 +59,8 @@ class Database:
         self.lock = RLock()
         self._given = source if isinstance(source, sqlite3.Connection) else None
         self._path = "" if isinstance(source, sqlite3.Connection) else os.fspath(source)
-        self._synchronous: Synchronous = synchronous
+        # A given connection has its own setting, until `flush` says what is needed.
+        self._synchronous: Synchronous | None = None if self._given is not None else synchronous
         self._waits = waits
         self._connection: sqlite3.Connection | None = None
         self._pid = 0

@@ -244,8 +244,8 @@ class SqliteSaver(BaseCheckpointer):
         database: a path, ``":memory:"``, or an open `sqlite3.Connection` made with ``check_same_thread=False``,
             which stays yours to close. It is used in autocommit mode: keep your own transactions on another one.
         patience: for how many seconds a database that somebody else has locked is tried again.
-        synchronous: what durability ``"sync"`` waits for: ``"full"``, that a commit survives a power cut; ``"normal"``, that it
-            survives the end of the process, as commits of the other durabilities do.
+        synchronous: what durability ``"sync"`` waits for: ``"full"``, that a commit survives a power cut; ``"normal"``, that
+            it survives the end of the process, as commits of the other durabilities do.
         serde: turns values into bytes and back; by default a `TypedSerializer`.
 
     Raises:
