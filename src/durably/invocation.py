@@ -63,6 +63,7 @@ class How(TypedDict, total=False):
     durable_stream: bool | None
 
 
+KEYWORDS = frozenset(How.__annotations__)
 OF_ONE_RUN = frozenset(("run_name", "run_id"))
 """The entries of a config that a nested workflow does not inherit."""
 
@@ -132,10 +133,10 @@ def invocation_of(
         TypeError: there is no such argument.
         ConfigError: an argument is wrong.
     """
-    unknown = sorted(how.keys() - How.__annotations__.keys())
-    if unknown:
+    if not how.keys() <= KEYWORDS:
+        unknown = min(how.keys() - KEYWORDS)
         raise TypeError(
-            f"an invocation takes no {unknown[0]!r}: beside input and config give {', '.join(sorted(How.__annotations__))}"
+            f"an invocation takes no {unknown!r}: beside input and config give {', '.join(sorted(KEYWORDS))}"
         )
     merged = merge_configs(settings.config, config)
     keeps = how.pop("durable_stream", None)

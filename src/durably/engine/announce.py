@@ -22,7 +22,7 @@ __all__ = ["ended", "failed", "found", "returned", "snapshot", "started"]
 def started(call: TaskFuture[Any]) -> None:
     """A call began, or is about to get its recorded outcome."""
     env = _where(call)
-    if not _is_hidden(call) and env.hears("tasks"):
+    if env.taps and not _is_hidden(call) and env.hears("tasks"):
         is_workflow = call.function.is_workflow
         env.emit(
             "tasks",
@@ -61,6 +61,8 @@ def ended(root: TaskFuture[Any], value: Any) -> None:
     """A run's own workflow has returned a value, or `Asked`. One that says its values itself has said this one."""
     env = root.env
     root.say()
+    if not env.taps:
+        return
     if isinstance(value, Asked):
         env.emit("updates", value)
         if value.questions:

@@ -40,13 +40,10 @@ class Decision:
         self.now = time.time()
         self.time = clock().now()  # by the clock that workflows sleep by
         self.opened: Opened = transaction.open(request.thread_id)
+        # Not stored yet where it has never run.
+        self.thread: ThreadRow = self.opened.thread or new_thread(request.thread_id)
 
     # Reading.
-
-    @property
-    def thread(self) -> ThreadRow:
-        """The thread, not stored yet where it has never run."""
-        return self.opened.thread or new_thread(self.request.thread_id)
 
     def is_held(self) -> bool:
         """Whether somebody alive is at it."""

@@ -146,7 +146,7 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for config in configs:
-        if config is None:
+        if config is None or config == {}:
             continue
         _check_config(config)
         for name, value in config.items():
@@ -163,17 +163,18 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _check_config(config: Any) -> None:
-    if not isinstance(config, Mapping):
+    if type(config) is not dict and not isinstance(config, Mapping):
         raise ConfigError(
             f"config is {type(config).__name__}, not a dict: pass something like "
             '{"configurable": {"thread_id": "1"}}'
         )
-    unknown = sorted(str(name) for name in config if name not in KNOWN)
-    if unknown:
+    if not config.keys() <= KNOWN:
+        unknown = sorted(str(name) for name in config if name not in KNOWN)
         raise ConfigError(
             f"unknown config entries: {', '.join(unknown)}. Known are {', '.join(sorted(KNOWN))}; "
             "put values of your own under 'configurable' or 'metadata'"
         )
     for name in ("configurable", "metadata"):
-        if not isinstance(config.get(name) or {}, Mapping):
+        part = config.get(name)
+        if part and type(part) is not dict and not isinstance(part, Mapping):
             raise ConfigError(f"config[{name!r}] is {type(config[name]).__name__}: give a dict")

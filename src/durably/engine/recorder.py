@@ -48,7 +48,7 @@ class Recorder:
         self._journal = journal
         self._log = log
         self._lock = lock
-        self._met = set[str]()  # what has been recorded of the stream, in pieces or as a whole
+        self._met: set[str] = set()  # what has been recorded of the stream, in pieces or as a whole
         self._kept: list[Entry] = []  # what another attempt of a body may claim again
 
     @property

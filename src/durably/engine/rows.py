@@ -39,6 +39,9 @@ _PLACE: Final = re.compile(r"[01]|0\.\d{6,}")
 START: Final = 0
 END: Final = 1
 
+ADDRESS: Final = ("thread_id", "checkpoint_id")
+"""The configurable values that say where a run is, which its row says, too."""
+
 PLAIN: Final = TypedSerializer()
 """Circumstances stay readable on disk even where values are encrypted: they are what one searches by."""
 
@@ -77,29 +80,25 @@ def raised_by(run: RunRow, serde: Serializer) -> BaseException | None:
 
 def encode_extra(config: Mapping[str, Any]) -> bytes:
     """Tags, metadata and those configurable values that can be stored; empty where there are none."""
-    extra = {
-        name: value
-        for name, value in (
-            ("tags", list(config.get("tags") or ())),
-            ("metadata", _storable(config.get("metadata"))),
-            ("configurable", _storable(config.get("configurable"), leave_out=("thread_id", "checkpoint_id"))),
-            ("run_name", config.get("run_name")),
-        )
-        if value
-    }
-    return PLAIN.dumps(extra) if extra else b""
+    tags, run_name = config.get("tags"), config.get("run_name")
+    metadata = _storable(config.get("metadata"))
+    configurable = _storable(config.get("configurable"), leave_out=ADDRESS)
+    if not (tags or run_name or metadata or configurable):
+        return b""
+    every = {"tags": list(tags or ()), "metadata": metadata, "configurable": configurable, "run_name": run_name}
+    return PLAIN.dumps({name: value for name, value in every.items() if value})
 
 
 def _storable(values: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    kept = {}
-    for name, value in (values or {}).items():
-        if name not in leave_out:
-            try:
-                PLAIN.dumps(value)
-            except EncodeError:
-                continue
-            kept[name] = value
-    return kept
+    return {name: value for name, value in (values or {}).items() if name not in leave_out and _is_storable(value)}
+
+
+def _is_storable(value: Any) -> bool:
+    try:
+        PLAIN.dumps(value)
+    except EncodeError:
+        return False
+    return True
 
 
 def decode_extra(head: Head) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class Run:
 
     def root(self, function: Function, value: Any, env: Env) -> TaskFuture[Any]:
         """The call of the workflow itself, begun."""
-        call = TaskFuture[Any](self, function, Key("", function.name, 0), ((value,), {}), env, None, copy_context())
+        key = Key("", function.name, 0)
+        call: TaskFuture[Any] = TaskFuture(self, function, key, ((value,), {}), env, None, copy_context())
         self.scheduler.begin_root(call)
         return call
 
@@ -136,7 +137,9 @@ class Run:
         self._check_alive(scope)
         parent = scope.body
         key = Key(scope.path, function.name, scope.count(function.name))
-        call = TaskFuture[Any](self, function, key, (args, kwargs), env or parent.env, parent, copy_context())
+        call: TaskFuture[Any] = TaskFuture(
+            self, function, key, (args, kwargs), env or parent.env, parent, copy_context()
+        )
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
         entry = self._claimed(scope, call)
