@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from durably import Command, InMemorySaver, Workflow, entrypoint, interrupt, task
+from durably.checkpoint import saved
 from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.sqlite import SqliteSaver
-from durably.errors import ConfigError, EmptyInputError
+from durably.errors import ConfigError, EmptyInputError, Superseded
 from durably.serde import EncryptedSerializer, TypedSerializer
 from savers import BACKENDS, open_saver, place_of
 
@@ -131,6 +132,78 @@ def test_pruning_leaves_an_open_question_alone(saver: BaseCheckpointer) -> None:
         ask.invoke(f"run {number}", thread_id="a")
     assert saver.prune(keep_last=0) == 2
     assert ask.invoke(Command(resume="answered"), thread_id="a") == "run 2 answered"
+
+
+BASED_FAR_BACK = 64
+"""The version after so many is stored as a difference to one long before it."""
+
+
+def chat_with_a_pause(saver: BaseCheckpointer, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Callable[[], Any]]]:
+    """A long chat on thread a, as a process reads it that has nothing in memory, and what is done in its next turn."""
+    monkeypatch.setattr(saved, "_recent", saved._Recent(0))
+    meanwhile: list[Callable[[], Any]] = []
+
+    @entrypoint(checkpointer=saver)
+    def chat(message: str, *, previous: list[str] | None = None) -> list[str]:
+        while meanwhile:
+            meanwhile.pop()()
+        return [*(previous or []), message]
+
+    for line in lines(BASED_FAR_BACK):
+        chat.invoke(line, thread_id="a")
+    return chat, meanwhile
+
+
+def test_pruning_leaves_what_a_run_under_way_builds_on(
+    saver: BaseCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, meanwhile = chat_with_a_pause(saver, monkeypatch)
+    meanwhile += [lambda: saver.prune("a", keep_last=0)] * 2
+    assert len(chat.invoke("x", thread_id="a")) == BASED_FAR_BACK + 1
+    assert len(chat.get_state(thread_id="a").values) == BASED_FAR_BACK + 1
+    assert saver.prune("a", keep_last=0) > 1
+    assert len(chat.invoke("y", thread_id="a")) == BASED_FAR_BACK + 2
+
+
+def test_deleting_what_a_run_under_way_builds_on_stops_it(
+    saver: BaseCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, meanwhile = chat_with_a_pause(saver, monkeypatch)
+    latest, *before = chat.runs("a", limit=100)
+    meanwhile.append(lambda: saver.delete_for_runs([run.run_id for run in before]))
+    with pytest.raises(Superseded):
+        chat.invoke("x", thread_id="a")
+    assert [run.status for run in chat.runs("a")] == ["stopped", "done"]
+    assert len(chat.invoke(None, thread_id="a")) == BASED_FAR_BACK + 1
+    assert len(chat.get_state(thread_id="a").values) == BASED_FAR_BACK + 1
+    assert [run.run_id for run in chat.runs("a")][1:] == [latest.run_id]
+
+
+def test_deleting_a_run_under_way_stops_it(saver: BaseCheckpointer) -> None:
+    def delete() -> None:
+        assert saver.delete_for_runs([ask.runs("a")[0].run_id]) == 1
+
+    @entrypoint(checkpointer=saver)
+    def ask(delete_it: bool) -> bool:
+        if delete_it:
+            delete()
+        return delete_it
+
+    assert ask.invoke(False, thread_id="a") is False
+    with pytest.raises(Superseded):
+        ask.invoke(True, thread_id="a")
+    assert [run.status for run in ask.runs("a")] == ["done"]
+    assert ask.get_state(thread_id="a").values is False
+
+
+def test_deleting_other_runs_leaves_a_run_under_way_alone(saver: BaseCheckpointer) -> None:
+    @entrypoint(checkpointer=saver)
+    def count(deleted: int) -> int:
+        return saver.delete_for_runs([run.run_id for run in count.runs("a")[2:]]) if deleted else 0
+
+    for _ in range(3):
+        count.invoke(0, thread_id="a")
+    assert count.invoke(1, thread_id="a") == 2
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,38 @@ def test_a_commit_that_ended_unheard_is_found_out_about(
     assert shop.recorded() == [(pays.name, "returned")] * 2
 
 
+BURNING = """
+    select pid, pg_blocking_pids(pid) from pg_stat_activity
+    where wait_event_type = 'Lock' and query like '%durably_commit%' and cardinality(pg_blocking_pids(pid)) > 0"""
+
+
+def waits_for(shop: Shop) -> int:
+    """The server's process for a transaction whose outcome somebody is asking about, and has to wait for."""
+    with psycopg.connect(shop.conninfo, autocommit=True) as connection:
+        while not (waiting := connection.execute(BURNING).fetchone()):
+            pass
+    (holder,) = waiting[1]
+    return int(holder)
+
+
+@pytest.mark.parametrize("comes", ["late", "never"])
+def test_a_commit_that_comes_late_is_waited_for(shop: Shop, postgres_server: Server, comes: str) -> None:
+    """Nobody decides that it did not take effect while it still may; what the server ends, it cannot commit any more."""
+    with tempfile.TemporaryDirectory(prefix="durably-cut-", dir="/tmp") as folder:
+        proxy = Proxy(Path(folder), postgres_server.folder, "late", 1, COMMIT)
+        with proxy, PostgresSaver(f"{proxy.conninfo} options=-csearch_path={shop.schema}", schema=shop.schema) as saver:
+            flow = shop.flow(lambda: [pay(1).result(), pay(2).result()], saver)
+            with ThreadPoolExecutor(1) as executor:
+                result = executor.submit(flow.invoke, 1, thread_id="t")
+                holder = waits_for(shop)
+                if comes == "never":
+                    shop.sql(f"select pg_terminate_backend({holder})")
+                assert (b"COMMIT" in proxy.deliver()) is (comes == "late")
+                assert result.result() == [1, 2]
+    assert shop.payments == [1, 2]
+    assert shop.recorded() == [("pay", "returned")] * 2
+
+
 @pytest.mark.once("counts how often a body runs")
 def test_a_connection_that_is_lost_in_the_body(shop: Shop) -> None:
     """The body runs again in another transaction; where that never ends well, the run can be resumed."""

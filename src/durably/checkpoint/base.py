@@ -146,7 +146,8 @@ class BaseCheckpointer(ABC):
     ) -> int:
         """Forget runs that are over, and free their space.
 
-        The current run of a thread stays, and so does the one that it has its ``previous`` from.
+        The current run of a thread stays, and so does the one that it has its ``previous`` from; while it is under way, so
+        does what it builds on.
 
         Args:
             thread_id: the thread; None for all threads.
@@ -188,7 +189,10 @@ class BaseCheckpointer(ABC):
         return int(self._write(copying(str(source_thread_id), str(target_thread_id), self.serde)))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> int:
-        """Forget runs by name, even a thread's current one; returns how many there were."""
+        """Forget runs by name, even a thread's current one; returns how many there were.
+
+        An attempt under way that has one of them as its run, or builds on what one of them saved, can write nothing any more.
+        """
         deleted = int(self._write(deleting_runs(list(run_ids), self.serde)))
         self.reclaim()
         return deleted

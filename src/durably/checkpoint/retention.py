@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from ..errors import ConfigError
 from ..serde import Serializer
 from .records import decode_journal, encode_records, new_run_id
-from .rows import Chunk, RunRow, Transaction, Work, new_thread
-from .saved import resolved
+from .rows import Chunk, RunRow, ThreadRow, Transaction, Work, new_thread
+from .saved import bases_to_come, resolved
 from .transfer import copied_records, copied_run
 
 __all__ = ["copying", "cutoff", "deleting_runs", "deleting_thread", "pruning"]
@@ -62,7 +62,8 @@ def deleting_thread(thread_id: str) -> Work:
 def pruning(thread_id: str, before: float | None, keep_last: int, serde: Serializer) -> Work:
     """Forget runs of a thread that are over; how many.
 
-    The thread's current run stays, the run whose saved value is its ``previous``, and what either was based on.
+    The thread's current run stays, the run whose saved value is its ``previous``, and what either was based on. While an
+    attempt is under way, what it may store a difference to stays, too.
     """
 
     def work(transaction: Transaction) -> int:
@@ -73,12 +74,19 @@ def pruning(thread_id: str, before: float | None, keep_last: int, serde: Seriali
         kept = {run.no for run in runs[:keep_last]} | {thread.run_no, thread.head_no}
         kept |= {run.no for run in runs if run.status == "pending"}
         kept |= {run.no for run in runs if before is not None and run.updated_at >= before}
-        kept |= {run.base_no for run in runs if run.no in kept}
+        kept |= {run.base_no for run in runs if run.no in kept} | _ground(thread, runs)
         doomed = [run for run in runs if run.no not in kept]
         _forget(transaction, [run for run in runs if run.no in kept], doomed, serde)
         return len(doomed)
 
     return work
+
+
+def _ground(thread: ThreadRow, runs: list[RunRow]) -> set[int]:
+    """The runs of a thread that the attempt under way builds on."""
+    by_no = {run.no: run for run in runs}
+    current = by_no.get(thread.run_no)
+    return bases_to_come(current, by_no) if thread.owner and current is not None else set()
 
 
 def _forget(transaction: Transaction, kept: Iterable[RunRow], doomed: list[RunRow], serde: Serializer) -> None:
@@ -95,22 +103,31 @@ def deleting_runs(run_ids: list[str], serde: Serializer) -> Work:
 
     def work(transaction: Transaction) -> int:
         found = [run for run in map(transaction.find_run, run_ids) if run is not None]
-        for thread_no in {run.thread_no for run in found}:
-            runs = list(_all_runs(transaction, thread_no))
-            doomed = {run.no for run in found}
-            kept = [run for run in runs if run.no not in doomed]
-            _forget(transaction, kept, [run for run in runs if run.no in doomed], serde)
-            _mend(transaction, thread_no, kept)
+        doomed = {run.no for run in found}
+        for thread in map(transaction.thread, {run.thread_no for run in found}):
+            if thread is not None:
+                runs = list(_all_runs(transaction, thread.no))
+                kept = [run for run in runs if run.no not in doomed]
+                thread = _fenced_off(transaction, thread, runs, doomed)
+                _forget(transaction, kept, [run for run in runs if run.no in doomed], serde)
+                _mend(transaction, thread, kept)
         return len(found)
 
     return work
 
 
-def _mend(transaction: Transaction, thread_no: int, kept: list[RunRow]) -> None:
+def _fenced_off(transaction: Transaction, thread: ThreadRow, runs: list[RunRow], doomed: set[int]) -> ThreadRow:
+    """The thread; an attempt that is under way on it can write nothing any more if it builds on what is to go."""
+    if not thread.owner or doomed.isdisjoint({thread.run_no} | _ground(thread, runs)):
+        return thread
+    current = next(run for run in runs if run.no == thread.run_no)
+    if current.no not in doomed:
+        transaction.put_run(replace(current, status="stopped"))
+    return replace(thread, fence=thread.fence + 1, owner="")
+
+
+def _mend(transaction: Transaction, thread: ThreadRow, kept: list[RunRow]) -> None:
     """Have a thread point to the runs that are left: where its current one is gone, to the next or else to the latest."""
-    thread = transaction.thread(thread_no)
-    if thread is None:
-        return
     left = {run.no for run in kept}
     line = [run for run in reversed(kept) if run.status == "pending" and run.due is None]
     run_no, head_no = thread.run_no, thread.head_no

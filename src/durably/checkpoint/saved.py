@@ -7,7 +7,7 @@ that every chain back to a whole value stays short. Order of the layers: differe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ from ..serde.delta import base_of, is_delta, restore, shrink
 from .records import run_place
 from .rows import RunRow
 
-__all__ = ["Saved", "Stored", "bases_of", "load", "resolved", "stored_as", "whole"]
+__all__ = ["Saved", "Stored", "bases_of", "bases_to_come", "load", "resolved", "stored_as", "whole"]
 
 
 class _Runs(Protocol):
@@ -101,6 +101,23 @@ def load(transaction: _Runs, run: RunRow, serde: Serializer) -> Saved | None:
 def bases_of(transaction: _Runs, run: RunRow) -> tuple[RunRow, ...]:
     """The runs that what a run saved is stored as a difference to, nearest first."""
     return tuple(transaction.saved_bases(run.no)) if run.saved_base else ()
+
+
+def bases_to_come(run: RunRow, runs: Mapping[int, RunRow]) -> set[int]:
+    """The runs that lead to the one which what a run is going to save may be stored as a difference to.
+
+    An attempt has looked them up when it began, and does not look again.
+
+    Args:
+        run: a run that is under way.
+        runs: all runs of its thread, by their numbers.
+    """
+    base = runs.get(run.base_no)
+    wanted, found = 0 if base is None else _next_base(base), set[int]()
+    while base is not None:
+        found.add(base.no)
+        base = None if base.saved_no == wanted else runs.get(base.saved_base)
+    return found
 
 
 def whole(run: RunRow, bases: Sequence[RunRow], serde: Serializer) -> RunRow:
