@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("once")
         if mark is not None and config.getoption("--always-replay"):
             item.add_marker(pytest.mark.skip(reason=f"not under --always-replay: {mark.args[0]}"))
+
+
+def pytest_collection_finish() -> None:
+    """What collecting made stays to the end: no garbage collection need walk through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

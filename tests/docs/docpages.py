@@ -145,7 +145,7 @@ class Page:
         test = doctest.DocTestParser().get_doctest(block.code, namespace, self.name, str(self.path), block.line - 1)
         test.globs = namespace  # the parser made a copy, but later blocks use what this one defines
         report = io.StringIO()
-        doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.write, clear_globs=False)
+        doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(test, out=report.write, clear_globs=False)
         if report.getvalue():
             raise AssertionError(report.getvalue())
 

@@ -28,10 +28,11 @@ def test_examples_in_docstrings(name: str, tmp_path: Path, monkeypatch: pytest.M
     module = importlib.import_module(name)
     monkeypatch.chdir(tmp_path)
     report = io.StringIO()
-    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)  # else it looks for -v, which is pytest's
     for test in doctest.DocTestFinder().find(module, name):
         runner.run(test, out=report.write)
-    gc.collect()  # what an example forgot to close is reported here, and not by a later test
+    if runner.tries:
+        gc.collect()  # what an example forgot to close is reported here, and not by a later test
     if report.getvalue():
         pytest.fail(report.getvalue(), pytrace=False)
 
