@@ -11,7 +11,15 @@ from .heads import encode_row, outcome_of
 from .records import ANSWERED, ASKED, RETURNED, Key, Record, memory_place, record_place, run_place
 from .rows import RunRow
 
-__all__ = ["copied_input", "copied_memory", "copied_records", "copied_run", "sealed_summary", "unsealed_summary"]
+__all__ = [
+    "copied_input",
+    "copied_memory",
+    "copied_records",
+    "copied_run",
+    "encoded_summary",
+    "sealed_summary",
+    "unsealed_summary",
+]
 
 
 def moved(data: bytes, old: bytes, new: bytes, serde: Serializer) -> bytes:
@@ -20,9 +28,14 @@ def moved(data: bytes, old: bytes, new: bytes, serde: Serializer) -> bytes:
     return data if seal is None or unseal is None else seal(unseal(data, old), new)
 
 
+def encoded_summary(summary: str) -> bytes:
+    """A call's arguments in a few words, as bytes that are not sealed."""
+    return summary.encode("utf-8", "backslashreplace")
+
+
 def sealed_summary(summary: str, run_id: str, key: Key, serde: Serializer) -> bytes:
     """A call's arguments in a few words, as they are stored."""
-    data = summary.encode("utf-8", "backslashreplace")
+    data = encoded_summary(summary)
     seal: Any = getattr(serde, "seal", None)
     return data if seal is None else seal(data, record_place(run_id, key))
 

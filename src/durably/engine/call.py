@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..context import current
-from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
 from .around import run_instrumented
 from .deadline import Deadline
 from .env import Env
-from .function import Function, Injected, Policies
 from .future import CANCELLED, DONE, FINISHED, PENDING, SharedFuture
+from .given import given, runtime_of
 from .identity import Key, body_path, call_id
 from .loops import InContext
 from .perform import perform
 from .scope import Scope
 from .steps import adrive, drive
-from .stream import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from ..runtime import Runtime
+    from ..types import CachePolicy, RetryPolicy
+    from .function import Function
     from .run import Run
 
 __all__ = ["Env", "TaskFuture"]
 
 R = TypeVar("R")
-
-NO_POLICIES = Policies()
-NOTHING: AbstractContextManager[None] = nullcontext()
 
 INLINE_DEPTH = 30
 """How many bodies may run inside one another on one thread's stack before the next one gets a thread of its own."""
@@ -49,20 +46,13 @@ class TaskFuture(SharedFuture[R]):
     """
 
     __slots__ = (
+        "_key",
         "args",
-        "asked",
         "asyncio_task",
         "attempt",
-        "beat",
-        "because",
-        "cache_policy",
-        "cached",
-        "cancelling",
         "children",
         "config",
-        "connection",
         "context",
-        "counted",
         "depth",
         "env",
         "fingerprint",
@@ -70,67 +60,99 @@ class TaskFuture(SharedFuture[R]):
         "function",
         "inline",
         "keeps",
-        "key",
         "kwargs",
-        "made_new_calls",
+        "n",
         "parent",
-        "recorded",
-        "retry_policies",
         "run",
-        "said",
-        "says_values",
+        "scope",
         "seen",
-        "stopped",
         "summary",
-        "unsaid",
     )
+
+    # What few calls ever need is found here until it is set: so it costs the others neither time nor memory.
+    asked: bool = False  # a question was put in this body: it stops, whatever it makes of the signal
+    stopped: bool = False  # likewise for the signal that the attempt has to end
+    cached: bool = False
+    because: tuple[Key, ...] = ()  # of a failure that is replayed: what in its body made it fail
+    recorded: bool = False  # together with its own rows; nothing is left to record
+    connection: Any = None  # lent to the body of a transactional task
+    cancelling: bool = False
+    made_new_calls: bool = False
+    counted: bool = False  # whether it counts against the run's limits just now
+    says_values: bool = False  # the body writes chunks of the mode values itself, the last one included
+    said: Any = MISSING  # the last of them
+    unsaid: bool = False  # it is held back: the body is still at what an earlier attempt did
+    beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
 
     def __init__(
         self,
         run: Run,
         function: Function,
-        key: Key,
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         env: Env,
-        parent: TaskFuture[Any] | None,
+        scope: Scope | None,
         context: Context,
     ) -> None:
-        super().__init__(run.lock)
+        # The base's constructor, written out: this is the one object that each call makes.
+        self._lock = run.lock
+        self._state = PENDING
+        self._value = self._error = self._cond = self._callbacks = None
+        self._key: Key | None = None
         self.run = run
         self.function = function
-        self.key = key
         self.args, self.kwargs = arguments
         self.env = env
         self.config = env.config  # what instruments make of it, for the length of an attempt
-        self.parent = parent
+        self.scope = scope  # in which it was called; None for the run's own workflow
         self.context = context
-        self.depth: int = 0 if parent is None else parent.depth + 1
-        own, defaults = function.policies, NO_POLICIES if function.is_workflow else env.policies
-        self.retry_policies = own.retry or defaults.retry
-        self.cache_policy = None if function.transactional else own.cache or defaults.cache
-        # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
-        self.keeps: bool = bool(self.retry_policies) or (parent is not None and parent.keeps)
-        self.fingerprint = b""
-        self.summary = ""  # the arguments in a few words
-        self.children: set[TaskFuture[Any]] = set()  # called in this body and unfinished; guarded by the run's lock
+        self.n = 0
+        # The calls made in this body that have not ended; guarded by the run's lock.
+        self.children: set[TaskFuture[Any]] | None = None
         self.attempt = 0
         self.first_time = 0.0
-        self.inline = 0  # how many bodies run inside one another on this thread's stack
-        self.asked = False  # a question was put in this body: it stops, whatever it makes of the signal
-        self.stopped = False  # likewise for the signal that the attempt has to end
-        self.cached = False
-        self.because: tuple[Key, ...] = ()  # of a failure that is replayed: what in its body made it fail
-        self.recorded = False  # together with its own rows; nothing is left to record
-        self.connection: Any = None  # lent to the body of a transactional task
-        self.cancelling = False
-        self.made_new_calls = False
-        self.counted = False  # whether it counts against the run's limits just now
-        self.says_values = False  # the body writes chunks of the mode values itself, the last one included
-        self.said: Any = MISSING  # the last of them
-        self.unsaid = False  # it is held back: the body is still at what an earlier attempt did
         self.seen = False  # whether somebody was handed the outcome
-        self.beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
         self.asyncio_task: asyncio.Task[Any] | None = None  # what drives the body on a loop
+        self.inline = 0  # how many bodies run inside one another on this thread's stack
+        # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
+        self.keeps = bool(function.policies.retry)
+        self.fingerprint = b""
+        self.summary = ""  # the arguments in a few words
+        self.parent: TaskFuture[Any] | None
+        if scope is None:
+            self.parent = None
+            self.depth: int = 0
+        else:
+            self.parent = parent = scope.body
+            self.depth = parent.depth + 1
+            if parent.keeps or (env.policies.retry and not function.is_workflow):
+                self.keeps = True
+
+    @property
+    def key(self) -> Key:
+        """What identifies it within the run."""
+        key = self._key
+        if key is None:
+            path = "" if self.scope is None else self.scope.path
+            key = self._key = tuple.__new__(Key, (path, self.function.name, self.n))  # twice as fast as Key()
+        return key
+
+    @key.setter
+    def key(self, key: Key) -> None:
+        self._key = key
+
+    @property
+    def retry_policies(self) -> tuple[RetryPolicy, ...]:
+        """What to do when it fails: its own, or what the workflow says of its tasks."""
+        function = self.function
+        return function.policies.retry or (() if function.is_workflow else self.env.policies.retry)
+
+    @property
+    def cache_policy(self) -> CachePolicy | None:
+        """Likewise, whether its result is shared across runs."""
+        function = self.function
+        if function.transactional:
+            return None
+        return function.policies.cache or (None if function.is_workflow else self.env.policies.cache)
 
     def describe(self) -> str:
         """Names the call in errors."""
@@ -169,18 +191,22 @@ class TaskFuture(SharedFuture[R]):
             self.inline = depth
             drive(perform(self))
 
-    def help_on_loop(self) -> Generator[Any, Any, None]:
+    def help_on_loop(self) -> Generator[Any, Any, None] | None:
         """Run the body inside the awaiting asyncio task, if it is an async one of this loop that nobody has begun."""
         if not self.function.is_async or not self.run.scheduler.is_here():
-            return
+            return None
         place = current.get()
         depth = place.body.inline + 1 if isinstance(place, Scope) else 1
-        if depth <= INLINE_DEPTH and self.run.scheduler.claim(self):
-            self.inline = depth
-            self.asyncio_task = task = asyncio.current_task()
-            yield from adrive(perform(self)).__await__()
-            if self.cancelling and task is not None:
-                task.uncancel()  # it was this call that was cancelled, not the task that awaits it
+        if depth > INLINE_DEPTH or not self.run.scheduler.claim(self):
+            return None
+        self.inline = depth
+        self.asyncio_task = asyncio.current_task()
+        return adrive(perform(self)).__await__()
+
+    def uncancel(self) -> None:
+        """The cancelled body is about to end."""
+        if self.inline and self.asyncio_task is not None:
+            self.asyncio_task.uncancel()  # it was this call that was cancelled, not the task that awaits it
 
     async def until_settled(self, seconds: float | None = None) -> None:
         """Wait until it has ended in whatever way, or for some seconds; helps like an awaiting task would."""
@@ -232,32 +258,36 @@ class TaskFuture(SharedFuture[R]):
         """Run the claimed body on this thread."""
         drive(perform(self))
 
-    def settle(self, state: str, value: Any = None, error: BaseException | None = None) -> bool:
-        """Set the outcome, tell everybody, and let others have the slot."""
-        settled = super().settle(state, value, error)
-        self.run.scheduler.begin_more()
-        return settled
-
-    def _set(self, state: str, value: Any, error: BaseException | None) -> bool:
-        settled = super()._set(state, value, error)
-        if settled and self.parent is not None:  # under the same lock, so that both are seen at once
-            self.run.scheduler.ended(self, self.parent)
-        return settled
+    def ended(self) -> Callable[[], None] | None:
+        """The body around it computes again; others may have the slot."""
+        scheduler = self.run.scheduler
+        parent = self.parent
+        if parent is not None:
+            scheduler.ended(self, parent)
+        return scheduler.begin_more if scheduler.limited else None
 
     def _block(self, timeout: float | None) -> None:
-        with self._resting():
+        waiting = self._waiting()
+        if waiting is None:
             super()._block(timeout)
+        else:
+            with waiting.run.scheduler.resting(waiting):
+                super()._block(timeout)
 
     def _suspend(self) -> Generator[Any, Any, None]:
-        with self._resting():
+        waiting = self._waiting()
+        if waiting is None:
+            return super()._suspend()
+        return self._suspend_resting(waiting)
+
+    def _suspend_resting(self, waiting: TaskFuture[Any]) -> Generator[Any, Any, None]:
+        with waiting.run.scheduler.resting(waiting):
             yield from super()._suspend()
 
-    def _resting(self) -> AbstractContextManager[None]:
-        """The body that waits for this call may not be the one that made it."""
+    def _waiting(self) -> TaskFuture[Any] | None:
+        """The body that waits for this call, where that is not the one that made it: it has to be told to rest."""
         place = current.get()
-        if not isinstance(place, Scope) or place.body is self.parent:
-            return NOTHING
-        return place.body.run.scheduler.resting(place.body)
+        return None if not isinstance(place, Scope) or place.body is self.parent else place.body
 
     # Its body; `Step` is what `perform` waits for.
 
@@ -265,14 +295,12 @@ class TaskFuture(SharedFuture[R]):
         """Call a sync function."""
         return self._attempt_context().run(self._enter)
 
-    async def wait(self) -> Any:
-        """Call an async function and await what it gives."""
+    def wait(self) -> Awaitable[Any]:
+        """Call an async function; returns what to await."""
         context = self._attempt_context()
         awaited = InContext(context, context.run(self._enter))
         timeout = self.function.policies.timeout
-        if timeout is None:
-            return await awaited
-        return await Deadline(timeout, self).limit(awaited)
+        return awaited if timeout is None else Deadline(timeout, self).limit(awaited)
 
     def _attempt_context(self) -> Context:
         """The context of the call; a copy where another attempt may need it again."""
@@ -280,36 +308,17 @@ class TaskFuture(SharedFuture[R]):
 
     def _enter(self) -> Any:
         current.set(Scope(self))
-        if self.env.instruments and self.function.is_own:
+        function = self.function
+        if self.env.instruments and function.is_own:
             self.config = self.env.config
             return run_instrumented(self, self.env.instruments, self._called)
-        return self._called()
+        if function.parameters.injected:
+            return self._called()
+        return function.call(*self.args, **self.kwargs)
 
     def _called(self) -> Any:
-        missing = self.function.parameters.injected and self.function.parameters.missing(self.args, self.kwargs)
-        if missing:
-            return self.function.call(*self.args, **self.kwargs, **self._injected(missing))
-        return self.function.call(*self.args, **self.kwargs)
-
-    def _injected(self, missing: Sequence[Injected]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for parameter in missing:
-            if parameter.name == "previous":
-                if self.env.previous is not MISSING:
-                    values["previous"] = self.env.previous
-                elif not parameter.has_default:
-                    values["previous"] = None
-            elif parameter.name == "runtime":
-                values["runtime"] = self.runtime()
-            elif parameter.name == "config":
-                values["config"] = dict(self.config)
-            elif parameter.name == "store":
-                values["store"] = self.env.store
-            elif parameter.name == "connection":
-                values["connection"] = self.connection
-            else:
-                values["writer"] = Writer(self)
-        return values
+        missing = self.function.parameters.missing(self.args, self.kwargs)
+        return self.function.call(*self.args, **self.kwargs, **given(self, missing))
 
     def write(self, chunk: Any, mode: str = "custom") -> None:
         """Hand what the body says to whoever streams the run; from any thread."""
@@ -358,32 +367,15 @@ class TaskFuture(SharedFuture[R]):
 
     def runtime(self) -> Runtime[Any]:
         """What the body can know about its run."""
-        run = self.run
-        info = ExecutionInfo(
-            checkpoint_id=run.checkpoint_id,
-            checkpoint_ns=self.path,
-            task_id=self.id,
-            thread_id=run.thread_id,
-            run_id=run.run_id,
-            node_attempt=self.attempt,
-            node_first_attempt_time=self.first_time,
-        )
-        return Runtime(
-            context=self.env.context,
-            store=self.env.store,
-            stream_writer=Writer(self),
-            heartbeat=self.heartbeat,
-            previous=None if self.env.previous is MISSING else self.env.previous,
-            execution_info=info,
-            control=run.options.control,
-        )
+        return runtime_of(self)
 
     def begin_attempt(self) -> None:
         """Count an attempt."""
         self.attempt += 1
         if self.attempt == 1:
             self.first_time = time.time()
-        self.made_new_calls = False
+        elif self.made_new_calls:
+            self.made_new_calls = False
         if self.env.watch is not None and self.parent is not None:
             self.env.watch(self)
 
@@ -397,4 +389,6 @@ class _Helping:
         self.call = call
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self.call.help_on_loop()
+        helping = self.call.help_on_loop()
+        if helping is not None:
+            yield from helping

@@ -39,6 +39,7 @@ class Deadline:
             async with limit:
                 self._watch(limit)
                 self._body.beat = self._beat
+                self._body.run.timed = True
                 return await awaitable
         except TimeoutError:
             if not limit.expired():

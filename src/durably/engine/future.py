@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from logging import getLogger
@@ -38,7 +38,8 @@ class SharedFuture(Future[R]):
         what: names the future in errors.
     """
 
-    __slots__ = ("_callbacks", "_cond", "_error", "_lock", "_state", "_value", "_watchers")
+    __slots__ = ("_callbacks", "_cond", "_error", "_lock", "_state", "_value")
+    _watchers: list[Any] | None = None
 
     def __init__(self, lock: threading.Lock) -> None:
         # The base's own fields are served by the properties below: its constructor would make a condition.
@@ -47,7 +48,6 @@ class SharedFuture(Future[R]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._cond: threading.Condition | None = None
-        self._watchers: list[Any] | None = None
         self._callbacks: list[tuple[Callable[[Any], Any], Callable[[], None]]] | None = None
 
     def __repr__(self) -> str:
@@ -62,12 +62,20 @@ class SharedFuture(Future[R]):
     def help_here(self) -> None:
         """Called on a thread that is about to wait without a limit: do the work here, if it can be done."""
 
-    def help_on_loop(self) -> Generator[Any, Any, None]:
-        """Likewise for an `asyncio.Task` that is about to wait."""
-        yield from ()
+    def help_on_loop(self) -> Generator[Any, Any, None] | None:
+        """Likewise for an `asyncio.Task` that is about to wait: what it is to go through, None for nothing."""
+        return None
 
     def delivered(self) -> None:
         """Called whenever an outcome is about to be handed to somebody who asked."""
+
+    def ended(self) -> Callable[[], None] | None:
+        """Called once it has its outcome, with the lock held: whoever sees the one sees what is done here.
+
+        Returns:
+            What to call without the lock, if anything.
+        """
+        return None
 
     # The outcome, for those who wait.
 
@@ -122,7 +130,9 @@ class SharedFuture(Future[R]):
 
     def __await__(self) -> Generator[Any, Any, R]:
         if self._state not in DONE:
-            yield from self.help_on_loop()
+            helping = self.help_on_loop()
+            if helping is not None:
+                yield from helping
             if self._state not in DONE:
                 yield from self._suspend()
         if self._state == CANCELLED:
@@ -226,28 +236,35 @@ class SharedFuture(Future[R]):
         lock.acquire()
         condition = self._cond
         if condition is None:  # nobody waits: whoever comes later finds the outcome
-            settled = self._set(state, value, error)
-            callbacks, self._callbacks = self._callbacks, None
+            told = self._set(state, value, error)
             lock.release()
         else:
             lock.release()
             with condition:
                 with lock:
-                    settled = self._set(state, value, error)
-                    callbacks, self._callbacks = self._callbacks, None
-                if settled:
+                    told = self._set(state, value, error)
+                if told is not None:
                     self._notify(condition)
-        for _, call in callbacks or ():
-            call()
-        return settled
-
-    def _set(self, state: str, value: Any, error: BaseException | None) -> bool:
-        if self._state in DONE:
+        if told is None:
             return False
+        for call in told:
+            call()
+        return True
+
+    def _set(self, state: str, value: Any, error: BaseException | None) -> Sequence[Callable[[], object]] | None:
+        """Set the outcome, with the lock held; returns what to call then, None when there is an outcome already."""
+        if self._state in DONE:
+            return None
         self._value = value
         self._error = error
         self._state = state
-        return True
+        after = self.ended()
+        callbacks = self._callbacks
+        if callbacks is None:
+            return () if after is None else (after,)
+        self._callbacks = None
+        told = [call for _, call in callbacks]
+        return told if after is None else [*told, after]
 
     def _notify(self, condition: threading.Condition) -> None:
         for watcher in self._watchers or ():

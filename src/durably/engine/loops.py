@@ -44,6 +44,11 @@ class LoopHost:
             raise RuntimeError("the event loop is gone")
         return loop
 
+    def is_running_here(self) -> bool:
+        """Whether this thread is running the loop just now."""
+        running = asyncio._get_running_loop()
+        return running is not None and self._loop() is running
+
     @staticmethod
     def of(loop: asyncio.AbstractEventLoop) -> LoopHost:
         """The one host of ``loop``."""

@@ -29,15 +29,19 @@ memory is freed at once, and not by the garbage collector."""
 
 def perform(call: TaskFuture[Any]) -> Steps[None]:
     """Run a claimed call to its recorded end. Whatever happens becomes the call's outcome; nothing is raised."""
-    run = call.run
+    run, env = call.run, call.env
     value: Any = None
     error: BaseException | None = None
     state = FINISHED
     recorded = False
-    if call.env.taps and call.parent is not None:
+    if env.taps and call.parent is not None:
         announce.started(call)
     try:
-        value = yield from _cached_or_executed(call)
+        policy = None if env.cache is None else call.cache_policy
+        if env.cache is None or policy is None:
+            value = yield from _execute(call)
+        else:
+            value = yield from caching.through(call, env.cache, policy, _execute)
         value, to_record = run.returned(call, value)
         recorded = run.recorder.result(call, to_record)
     except CancelledError:
@@ -57,16 +61,12 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
             announce.failed(call, error)
         elif error is None and state is FINISHED:
             announce.returned(call, value)
-    run.ended(call, error)
+    if error is not None:
+        run.raised(call, error)
+    if call.cancelling:
+        call.uncancel()
     call.settle(state, value, error)
     call.context = SPENT
-
-
-def _cached_or_executed(call: TaskFuture[Any]) -> Steps[Any]:
-    policy = call.cache_policy
-    if policy is None or call.env.cache is None:
-        return (yield from _execute(call))
-    return (yield from caching.through(call, call.env.cache, policy, _execute))
 
 
 def _execute(call: TaskFuture[Any]) -> Steps[Any]:
@@ -76,10 +76,13 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
     while True:
         call.begin_attempt()
         try:
-            value = yield from _worked(call)
-            yield from close(call, None)
-            _check_swallowed(call)
-            call.run.recorder.report_leftovers(call)
+            value = (yield from transacted(call)) if call.function.transactional else (yield call)  # runs the body
+            if call.children:
+                yield from close(call, None)
+            if call.asked or call.stopped:
+                _check_swallowed(call)
+            if call.made_new_calls:
+                call.run.recorder.report_leftovers(call)
             return value
         except BaseException as error:
             failure = _signal_in(error) or error
@@ -91,13 +94,6 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         if call.run.stopping is not None:
             raise failure
         call.run.recorder.rewind(call.path)
-
-
-def _worked(call: TaskFuture[Any]) -> Steps[Any]:
-    """Run the body once."""
-    if call.function.transactional:
-        return (yield from transacted(call))
-    return (yield call)
 
 
 def _seconds_before_retry(call: TaskFuture[Any], failure: BaseException) -> float | None:

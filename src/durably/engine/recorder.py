@@ -6,9 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..checkpoint.transfer import sealed_summary, unsealed_summary
+from ..checkpoint.transfer import encoded_summary, sealed_summary, unsealed_summary
 from ..errors import EncodeError
-from ..serde import Serializer, encode_exception, rebuild_exception
+from ..serde import Serializer, TypedSerializer, encode_exception, rebuild_exception
 from .failures import culprits_within
 from .identity import Key, body_path, record_place
 from .journal import ANSWERED, ASKED, RAISED, RETURNED, SAID, STREAM, Entry, Journal, Kept, Record, in_body
@@ -40,11 +40,12 @@ class Recorder:
         lock: guards the journal.
     """
 
-    __slots__ = ("_journal", "_kept", "_lock", "_log", "_met", "run_id", "serde")
+    __slots__ = ("_binds", "_journal", "_kept", "_lock", "_log", "_met", "run_id", "serde")
 
     def __init__(self, run_id: str, journal: Journal, log: Log | None, serde: Serializer, lock: Lock) -> None:
         self.run_id = run_id
         self.serde = serde
+        self._binds = type(serde) is not TypedSerializer  # whether bytes depend on the place they are kept at
         self._journal = journal
         self._log = log
         self._lock = lock
@@ -78,7 +79,7 @@ class Recorder:
 
     def place(self, key: Key) -> bytes:
         """Where the value of a call is stored, for an encrypting serializer to bind it to."""
-        return record_place(self.run_id, key)
+        return record_place(self.run_id, key) if self._binds else b""
 
     # Finding.
 
@@ -92,6 +93,8 @@ class Recorder:
             recognized = arguments if identity is None else identity(*call.args, **call.kwargs)
             call.fingerprint = self.serde.fingerprint(recognized)
             call.summary = summary_of(recognized)
+        if not self._journal:
+            return None
         call.key, entry = self._claim(call.key, call.fingerprint, call.summary)
         return entry
 
@@ -156,8 +159,8 @@ class Recorder:
         return rebuild_exception(self.value(entry), entry.name)
 
     def report_leftovers(self, call: TaskFuture[Any]) -> None:
-        """Warn of recorded calls that a body did not make this time, although it made new ones."""
-        if self._journal and call.made_new_calls:
+        """Warn of recorded calls that a body did not make this time, while it made new ones."""
+        if self._journal:
             self._journal.report_leftovers(call.path)
 
     # Recording.
@@ -221,6 +224,7 @@ class Recorder:
 
     def _record(self, call: TaskFuture[Any], kind: int, data: bytes, because: tuple[Key, ...] = ()) -> Record:
         scope, name, n = call.key
+        remembers = kind == RETURNED and call.keeps_memory
         return Record(
             kind,
             scope,
@@ -232,12 +236,16 @@ class Recorder:
             time.time() - call.first_time,
             call.attempt,
             call.cached,
-            summary=sealed_summary(call.summary, self.run_id, call.key, self.serde),
-            nesting=-1 if call.function.is_passive else call.env.nesting,
-            paired=call.keeps_memory and kind == RETURNED,
-            memory=call.env.memory if call.keeps_memory and kind == RETURNED else "",
-            because=because,
+            b"",
+            self._sealed(call.summary, call.key),
+            -1 if call.function.is_passive else call.env.nesting,
+            remembers,
+            call.env.memory if remembers else "",
+            because,
         )
+
+    def _sealed(self, summary: str, key: Key) -> bytes:
+        return sealed_summary(summary, self.run_id, key, self.serde) if self._binds else encoded_summary(summary)
 
     def _append(self, log: Log, call: TaskFuture[Any], record: Record) -> None:
         self.keep_for_retries(call, record)

@@ -93,6 +93,7 @@ class Run:
         self.paused: list[Key] = []  # where it did, in this attempt
         self.memory: dict[str, Any] = memory or {}
         self.stores: list[BaseStore] = []  # that remember what was written once, until the run is over
+        self.timed = False  # whether there is, or was, a body that has a deadline
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
 
@@ -125,8 +126,7 @@ class Run:
 
     def root(self, function: Function, value: Any, env: Env) -> TaskFuture[Any]:
         """The call of the workflow itself, begun."""
-        key = Key("", function.name, 0)
-        call: TaskFuture[Any] = TaskFuture(self, function, key, ((value,), {}), env, None, copy_context())
+        call: TaskFuture[Any] = TaskFuture(self, function, ((value,), {}), env, None, copy_context())
         self.scheduler.begin_root(call)
         return call
 
@@ -136,13 +136,16 @@ class Run:
         """Make a call: its recorded outcome, or a future that somebody will bring about."""
         self._check_alive(scope)
         parent = scope.body
-        key = Key(scope.path, function.name, scope.count(function.name))
-        call: TaskFuture[Any] = TaskFuture(
-            self, function, key, (args, kwargs), env or parent.env, parent, copy_context()
-        )
+        call: TaskFuture[Any] = TaskFuture(self, function, (args, kwargs), env or parent.env, scope, copy_context())
+        call.n = scope.count(function.name)
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
-        entry = self._claimed(scope, call)
+        try:
+            entry = self.recorder.claim(call)
+        except NonDeterminismError as error:  # a body that swallows the refusal of strict replay stops all the same
+            self.stop(error)
+            parent.stopped = True
+            raise
         if function.is_workflow:
             namespace = (*parent.env.namespace, f"{function.name}:{call.id}")
             call.env = replace(call.env, namespace=namespace, nesting=parent.env.nesting | 1 << parent.depth)
@@ -156,18 +159,11 @@ class Run:
             return
         parent = scope.body
         parent.made_new_calls = True
-        parent.say()
-        parent.alive()
+        if parent.unsaid:
+            parent.say()
+        if self.timed:
+            parent.alive()
         self.scheduler.add(call, parent)
-
-    def _claimed(self, scope: Scope, call: TaskFuture[Any]) -> Entry | None:
-        """The record of a call; a body that swallows the refusal of strict replay stops all the same."""
-        try:
-            return self.recorder.claim(call)
-        except NonDeterminismError as error:
-            self.stop(error)
-            scope.body.stopped = True
-            raise
 
     def _too_deep(self, call: TaskFuture[Any]) -> GraphRecursionError:
         limit = self.options.recursion_limit
@@ -206,19 +202,18 @@ class Run:
         value, self.memory[call.env.memory] = recorded
         return value
 
-    def ended(self, call: TaskFuture[Any], error: BaseException | None) -> None:
-        """A call has ended, and its outcome is recorded."""
+    def raised(self, call: TaskFuture[Any], error: BaseException) -> None:
+        """A call has ended with an exception or a signal, which is recorded."""
         parent = call.parent
-        if error is not None:
-            if isinstance(error, GraphInterrupt):
-                if parent is not None:
-                    parent.asked = True
-                    self._hold_back(parent, error)
-            elif isinstance(error, Stop):
-                if parent is not None:
-                    parent.stopped = True
-            elif parent is not None and not isinstance(error, GraphBubbleUp):
-                self.failed.append(call)
+        if parent is None:
+            return
+        if isinstance(error, GraphInterrupt):
+            parent.asked = True
+            self._hold_back(parent, error)
+        elif isinstance(error, Stop):
+            parent.stopped = True
+        elif not isinstance(error, GraphBubbleUp):
+            self.failed.append(call)
 
     def _hold_back(self, parent: TaskFuture[Any], signal: BaseException) -> None:
         """After a question, what waits for a slot does not start: to whoever asks for it, it has asked, too."""

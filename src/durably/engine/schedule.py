@@ -65,8 +65,7 @@ class Scheduler:
 
     def is_here(self) -> bool:
         """Whether this thread is running that loop just now."""
-        running = asyncio._get_running_loop()
-        return running is not None and self._host is not None and self._host.loop is running
+        return self._host is not None and self._host.is_running_here()
 
     # Beginning calls.
 
@@ -75,17 +74,27 @@ class Scheduler:
         is_async = call.function.is_async
         loop = asyncio._get_running_loop()
         here = loop is not None and self.is_here()
-        with self.lock:
-            parent.children.add(call)
+        watch = sweep = False
+        lock = self.lock
+        lock.acquire()
+        try:
+            if parent.children is None:
+                parent.children = {call}
+            else:
+                parent.children.add(call)
             if self.limited:
                 self._limits.discount(parent)
-            (self._async if is_async else self._sync).push(call)
-            watch = loop is None and not is_async and not self._watched
-            sweep = loop is not None and (here or not is_async) and not self._sweeping
-            if watch:
-                self._watched = True
-            if sweep:
-                self._sweeping = True
+            if is_async:
+                self._async.push(call)
+            else:
+                self._sync.push(call)
+            if loop is None:
+                if not (is_async or self._watched):
+                    self._watched = watch = True
+            elif (here or not is_async) and not self._sweeping:
+                self._sweeping = sweep = True
+        finally:
+            lock.release()
         if watch:
             sentinel.watch(self)
         elif sweep and loop is not None:
@@ -95,15 +104,21 @@ class Scheduler:
 
     def claim(self, call: TaskFuture[Any]) -> bool:
         """Take a call to run it now, if nobody has and the limits allow it."""
-        with self.lock:
+        lock = self.lock
+        lock.acquire()
+        try:
             return self._take(call)
+        finally:
+            lock.release()
 
     def _take(self, call: TaskFuture[Any]) -> bool:
-        if not call.pending or (self.limited and not self._limits.allow(call)):
+        if not call.pending:
             return False
-        call.begin()
         if self.limited:
+            if not self._limits.allow(call):
+                return False
             self._limits.count(call)
+        call.begin()
         (self._async if call.function.is_async else self._sync).begun(call)
         return True
 
@@ -171,11 +186,12 @@ class Scheduler:
     def unfinished(self, call: TaskFuture[Any]) -> list[TaskFuture[Any]]:
         """The calls made in a body that have not ended."""
         with self.lock:
-            return list(call.children)
+            return list(call.children or ())
 
     def ended(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
         """A call has its outcome: its parent computes again. The lock is held."""
-        parent.children.discard(call)
+        if parent.children is not None:
+            parent.children.discard(call)
         if self.limited:
             self._limits.discount(call)
             if not parent.children and parent.running():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from threading import Lock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -38,8 +38,8 @@ class Step(Protocol):
     def block(self) -> Any:
         """Wait on this thread."""
 
-    async def wait(self) -> Any:
-        """Wait on the running event loop."""
+    def wait(self) -> Awaitable[Any]:
+        """Wait on the running event loop: what to await there."""
 
 
 Steps: TypeAlias = Generator[Step, Any, T]

@@ -21,7 +21,7 @@ def summary_of(arguments: Sequence[Any]) -> str:
     >>> summary_of(("a very long text that goes on and on and on", object()))
     "'a very long text that goes on an'..., object"
     """
-    text = ", ".join(map(_word, arguments))
+    text = _word(arguments[0]) if len(arguments) == 1 else ", ".join(map(_word, arguments))
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 
 
