@@ -15,9 +15,13 @@ __all__ = ["FailedCall", "chain", "culprits_within", "tried_again"]
 class FailedCall(Protocol):
     """A call that raised."""
 
-    key: Key
     seen: bool
     because: tuple[Key, ...]
+
+    @property
+    def key(self) -> Key:
+        """What identifies it within the run."""
+        ...
 
     @property
     def failed(self) -> BaseException | None:

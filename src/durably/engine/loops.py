@@ -117,11 +117,11 @@ class LoopHost:
         place: Any = current.get()
         if place is None:
             return make(loop, coroutine, **options)  # type: ignore[no-any-return]
-        context: Context | None = options.get("context")
-        if context is None:  # the task copies the context it is made in; an older factory takes none as an argument
-            options.pop("context", None)
-            return _in_branch(copy_context(), place).run(make, loop, coroutine, **options)
-        return make(loop, coroutine, **{**options, "context": _in_branch(context, place)})  # type: ignore[no-any-return]
+        context: Context | None = options.pop("context", None)
+        branch = _in_branch(copy_context() if context is None else context, place)
+        if context is None and self._before is not None:  # which may be older than contexts as arguments are
+            return branch.run(make, loop, coroutine, **options)
+        return make(loop, coroutine, context=branch, **options)  # type: ignore[no-any-return]
 
 
 def _plain_task(

@@ -23,26 +23,31 @@ class Scope:
 
     Args:
         body: the call whose body this is, or is a branch of.
-        path: names the scope within the run; None for the body itself, whose path is made when it is needed.
-        cutoff: holds the calls of a block that is known to have run out of time.
+        outer: the scope of which it is a branch; None for the body itself.
+        branch: what tells it from the other branches of that scope.
     """
 
-    __slots__ = ("_branches", "_counters", "_named", "_path", "body", "cutoff")
+    __slots__ = ("_branch", "_branches", "_counters", "_named", "_outer", "_path", "body", "cutoff")
 
-    def __init__(self, body: TaskFuture[Any], path: str | None = None, cutoff: Cutoff | None = None) -> None:
+    def __init__(self, body: TaskFuture[Any], outer: Scope | None = None, branch: int | str = 0) -> None:
         self.body = body
-        self._path = path
+        self._outer = outer
+        self._branch = branch
+        self._path: str | None = None
         self._branches = 0
         self._named: dict[str, Scope] | None = None
         self._counters: dict[str, int] | None = None
-        self.cutoff = cutoff
+        # Holds the calls of a block that is known to have run out of time.
+        self.cutoff: Cutoff | None = None if outer is None else outer.cutoff
 
     @property
     def path(self) -> str:
         """Names the scope within the run."""
-        if self._path is None:
-            self._path = self.body.path
-        return self._path
+        path = self._path
+        if path is None:  # many scopes are left without anybody having asked
+            outer = self._outer
+            path = self._path = self.body.path if outer is None else branch_path(outer.path, self._branch)
+        return path
 
     def count(self, name: str) -> int:
         """The number of the next call of that name."""
@@ -63,7 +68,7 @@ class Scope:
         with self.body.run.lock:
             number = self._branches
             self._branches += 1
-        return Scope(self.body, branch_path(self.path, number), self.cutoff)
+        return Scope(self.body, self, number)
 
     def named(self, name: str) -> Scope:
         """The branch of that name; the second time its count of calls goes on."""
@@ -72,7 +77,7 @@ class Scope:
                 self._named = {}
             branch = self._named.get(name)
             if branch is None:
-                branch = self._named[name] = Scope(self.body, branch_path(self.path, name))
+                branch = self._named[name] = Scope(self.body, self, name)
         branch.cutoff = self.cutoff
         return branch
 

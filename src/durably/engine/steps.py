@@ -40,6 +40,7 @@ class Step(Protocol):
 
     def wait(self) -> Awaitable[Any]:
         """Wait on the running event loop: what to await there."""
+        ...
 
 
 Steps: TypeAlias = Generator[Step, Any, T]
