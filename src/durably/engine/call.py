@@ -17,9 +17,8 @@ from .future import CANCELLED, DONE, FINISHED, PENDING, SharedFuture
 from .given import given, runtime_of
 from .identity import Key, body_path, call_id
 from .loops import InContext
-from .perform import perform
+from .perform import perform_here, perform_on_loop
 from .scope import Scope
-from .steps import adrive, drive
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -189,7 +188,7 @@ class TaskFuture(SharedFuture[R]):
             self.run.scheduler.begin_elsewhere(self)
         elif self.run.scheduler.claim(self):
             self.inline = depth
-            drive(perform(self))
+            perform_here(self)
 
     def help_on_loop(self) -> Generator[Any, Any, None] | None:
         """Run the body inside the awaiting asyncio task, if it is an async one of this loop that nobody has begun."""
@@ -201,7 +200,7 @@ class TaskFuture(SharedFuture[R]):
             return None
         self.inline = depth
         self.asyncio_task = asyncio.current_task()
-        return adrive(perform(self)).__await__()
+        return perform_on_loop(self).__await__()
 
     def uncancel(self) -> None:
         """The cancelled body is about to end."""
@@ -252,11 +251,11 @@ class TaskFuture(SharedFuture[R]):
 
     def spawn(self) -> None:
         """Run the claimed body as an asyncio task of its own; on the loop's thread."""
-        self.asyncio_task = self.run.scheduler.host.spawn(adrive(perform(self)))
+        self.asyncio_task = self.run.scheduler.host.spawn(perform_on_loop(self))
 
     def execute(self) -> None:
         """Run the claimed body on this thread."""
-        drive(perform(self))
+        perform_here(self)
 
     def ended(self) -> Callable[[], None] | None:
         """The body around it computes again; others may have the slot."""

@@ -39,6 +39,7 @@ class Env(msgspec.Struct, frozen=True):
         holding: the threads that the run, and the runs around it, hold, each with its checkpointer's identity.
         instruments: what runs around the bodies.
         watch: told of every attempt of a call before it begins; for tests.
+        is_simple: whether nothing of this has to do with a call of a simple function: nobody listens, no retries, no cache.
     """
 
     config: Mapping[str, Any]
@@ -55,6 +56,12 @@ class Env(msgspec.Struct, frozen=True):
     holding: frozenset[tuple[int, str]] = frozenset()
     instruments: tuple[Instrument, ...] = ()
     watch: Callable[[TaskFuture[Any]], None] | None = None
+    is_simple: bool = False  # made of the others
+
+    def __post_init__(self) -> None:
+        cached = self.cache is not None and self.policies.cache is not None
+        is_simple = not (self.taps or self.policies.retry or cached or self.watch is not None)
+        msgspec.structs.force_setattr(self, "is_simple", is_simple)
 
     def hears(self, mode: str) -> bool:
         """Whether anybody would be shown a chunk of this mode, so that it is worth making."""

@@ -180,6 +180,7 @@ class Function(msgspec.Struct, frozen=True):
         display: how its calls look in streams.
         says_values: whether its body says all its values itself.
         parameters: of ``call``, unless they are given.
+        is_simple: whether a call is just the body and its record: no retries, no cache, no transaction, no run inside.
     """
 
     call: Callable[..., Any]
@@ -196,8 +197,12 @@ class Function(msgspec.Struct, frozen=True):
     display: Display = Display()
     says_values: bool = False
     parameters: Parameters = None  # type: ignore[assignment]  # made of ``call`` unless given
+    is_simple: bool = False  # made of the others
 
     def __post_init__(self) -> None:
+        policies = self.policies
+        is_simple = not (self.is_workflow or self.transactional or policies.retry or policies.cache)
+        msgspec.structs.force_setattr(self, "is_simple", is_simple)
         parameters = self.given_parameters or Parameters(self.call, transactional=self.transactional)
         msgspec.structs.force_setattr(self, "parameters", parameters)
 

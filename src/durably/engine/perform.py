@@ -13,22 +13,78 @@ from . import announce, caching
 from .failures import chain
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
-from .steps import Rest, Steps
+from .steps import Rest, Steps, adrive, drive
 from .transactional import transacted
 
 if TYPE_CHECKING:
     from .call import TaskFuture
     from .stream import Channel
 
-__all__ = ["Settled", "close", "perform"]
+__all__ = ["Ended", "Settled", "close", "perform", "perform_here", "perform_on_loop"]
 
 SPENT: Final = Context()
 """In the place of the context of a call that is over, which knows the body, and through it the call: without such circles
 memory is freed at once, and not by the garbage collector."""
 
 
-def perform(call: TaskFuture[Any]) -> Steps[None]:
-    """Run a claimed call to its recorded end. Whatever happens becomes the call's outcome; nothing is raised."""
+def perform_here(call: TaskFuture[Any]) -> None:
+    """Run a claimed call on this thread."""
+    ended: Ended | None = None
+    if _is_simple(call):
+        call.begin_attempt()
+        try:
+            value = call.block()
+        except BaseException as error:
+            ended = Ended(None, error)
+        else:
+            ended = _concluded(call, value)
+            if ended is None:
+                return
+    drive(perform(call, ended))
+
+
+async def perform_on_loop(call: TaskFuture[Any]) -> None:
+    """Run a claimed call on the running event loop."""
+    ended: Ended | None = None
+    if _is_simple(call):
+        call.begin_attempt()
+        try:
+            value = await call.wait()
+        except BaseException as error:
+            ended = Ended(None, error)
+        else:
+            ended = _concluded(call, value)
+            if ended is None:
+                return
+    await adrive(perform(call, ended))
+
+
+def _is_simple(call: TaskFuture[Any]) -> bool:
+    """Whether there is nothing around the body to wait for, so that it need not be a step of `perform`."""
+    return call.function.is_simple and call.env.is_simple and not call.run.flushes
+
+
+def _concluded(call: TaskFuture[Any], value: Any) -> Ended | None:
+    """What `perform` does after the body of a simple call has returned; or how it ended, where more is to be done."""
+    if call.children or call.made_new_calls or call.asked or call.stopped or call.cancelling:
+        return Ended(value)
+    try:
+        value, to_record = call.run.returned(call, value)
+        call.run.recorder.result(call, to_record)
+    except BaseException as error:
+        return Ended(None, error)
+    call.settle(FINISHED, value)
+    call.context = SPENT
+    return None
+
+
+def perform(call: TaskFuture[Any], ended: Ended | None = None) -> Steps[None]:
+    """Run a claimed call to its recorded end. Whatever happens becomes the call's outcome; nothing is raised.
+
+    Args:
+        call: what to run.
+        ended: how its body ended, where that has been run already.
+    """
     run, env = call.run, call.env
     value: Any = None
     error: BaseException | None = None
@@ -39,7 +95,7 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     try:
         policy = None if env.cache is None else call.cache_policy
         if env.cache is None or policy is None:
-            value = yield from _execute(call)
+            value = yield from _execute(call, ended)
         else:
             value = yield from caching.through(call, env.cache, policy, _execute)
         value, to_record = run.returned(call, value)
@@ -51,7 +107,7 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     except BaseException as failure:
         error = failure
         recorded = run.recorder.failure(call, failure)
-    if recorded and run.durability == "sync":
+    if recorded and run.flushes:
         try:
             yield from run.recorder.flush()
         except BaseException as failure:
@@ -69,14 +125,18 @@ def perform(call: TaskFuture[Any]) -> Steps[None]:
     call.context = SPENT
 
 
-def _execute(call: TaskFuture[Any]) -> Steps[Any]:
+def _execute(call: TaskFuture[Any], ended: Ended | None = None) -> Steps[Any]:
     """Attempt after attempt, until one returns or there is to be no further one."""
     if call.env.taps:
         yield Room(call.env.taps)
     while True:
-        call.begin_attempt()
+        if ended is None:
+            call.begin_attempt()
         try:
-            value = (yield from transacted(call)) if call.function.transactional else (yield call)  # runs the body
+            if ended is not None:
+                value = yield ended
+            else:
+                value = (yield from transacted(call)) if call.function.transactional else (yield call)  # the body
             if call.children:
                 yield from close(call, None)
             if call.asked or call.stopped:
@@ -94,6 +154,7 @@ def _execute(call: TaskFuture[Any]) -> Steps[Any]:
         if call.run.stopping is not None:
             raise failure
         call.run.recorder.rewind(call.path)
+        ended = None
 
 
 def _seconds_before_retry(call: TaskFuture[Any], failure: BaseException) -> float | None:
@@ -165,6 +226,29 @@ def _abandon(call: TaskFuture[Any]) -> Steps[None]:
         child.cancel()
     for child in children:
         yield Settled(child, max(0.0, deadline - time.monotonic()))
+
+
+class Ended:
+    """In the place of a body that has been run: how that ended."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any, error: BaseException | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def block(self) -> Any:
+        """What it returned, or raised."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # whose traceback would keep everything alive
+        return self.value
+
+    async def wait(self) -> Any:
+        """The same."""
+        return self.block()
 
 
 class Room:

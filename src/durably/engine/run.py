@@ -93,6 +93,7 @@ class Run:
         self.paused: list[Key] = []  # where it did, in this attempt
         self.memory: dict[str, Any] = memory or {}
         self.stores: list[BaseStore] = []  # that remember what was written once, until the run is over
+        self.flushes = log is not None and self.durability == "sync"  # whether a call ends when its record is on disk
         self.timed = False  # whether there is, or was, a body that has a deadline
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
