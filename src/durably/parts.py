@@ -35,7 +35,7 @@ STREAM_MODES: Final[tuple[StreamMode, ...]] = get_args(StreamMode)
 class StreamWriter(Protocol):
     """Takes one value and hands it to whoever streams the run in mode ``custom``; from any thread.
 
-    While a slow reader has 1024 chunks before it, writing on a thread waits for it. On an event loop, which must not be
+    While a slow reader has 512 chunks before it, writing on a thread waits for it. On an event loop, which must not be
     blocked, the next call of a task waits; a body that writes much between its calls awaits `drain`.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from durably import entrypoint, get_stream_writer, task
 from durably.engine.stream import CAPACITY
@@ -36,6 +37,25 @@ def test_calls_on_a_loop_wait_for_a_reader_that_is_behind() -> None:
         return chunks
 
     assert asyncio.run(main()) == list(range(10_000))
+
+
+def test_a_burst_has_the_whole_buffer() -> None:
+    has_written = threading.Event()
+
+    @entrypoint()
+    def run(n: int) -> None:
+        writer = get_stream_writer()
+        for i in range(n):
+            writer(i)
+        has_written.set()
+        writer(n)
+
+    chunks = []
+    for chunk in run.stream(CAPACITY, stream_mode="custom"):
+        chunks.append(chunk)
+        if chunk == 0:  # a reader that is waiting for the writer has to be met by it
+            assert has_written.wait(60)
+    assert chunks == list(range(CAPACITY + 1))
 
 
 def test_writers_on_threads_wait_for_a_reader_that_is_behind() -> None:

@@ -72,6 +72,11 @@ class Env(msgspec.Struct, frozen=True):
         for channel, depth in self.taps:
             channel.meets(mode, self.namespace[depth:], id, "")
 
+    def sinks(self, mode: str) -> tuple[Callable[[Any], None], ...]:
+        """What takes the chunks of one mode, for each who wants them: `emit` for a body that says many."""
+        places = [(channel, self.namespace[depth:]) for channel, depth in self.taps]
+        return tuple(channel.sink(mode, place) for channel, place in places if channel.hears(mode, place))
+
     def emit(self, mode: str, chunk: Any, *, piece_of: str = "", whole: str = "") -> None:
         """Hand a chunk to whoever listens. Every chunk of every mode comes through here.
 

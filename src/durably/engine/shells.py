@@ -137,7 +137,8 @@ def stream_blocking(invocation: Invocation, channel: Channel) -> Generator[Any, 
 
     ending = _on_thread(job, copy_context())
     try:
-        yield from channel
+        for chunks in channel.batches():
+            yield from chunks
         ending.result()
     finally:
         channel.leave()
@@ -157,8 +158,9 @@ async def stream_awaiting(invocation: Invocation, channel: Channel) -> AsyncGene
 
     ending = asyncio.get_running_loop().create_task(job())
     try:
-        async for chunk in channel:
-            yield chunk
+        async for chunks in channel.abatches():
+            for chunk in chunks:
+                yield chunk
         await ending
     finally:
         channel.leave()

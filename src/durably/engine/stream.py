@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "Writer"]
 
-CAPACITY: Final = 1024
-"""Chunks that may wait for the reader before writers wait for it."""
+CAPACITY: Final = 512
+"""Chunks that may wait for the reader before writers wait for it: how late a chunk of a burst is depends on it."""
+
+GIVE_WAY: Final = 0.001
+"""For how many seconds a writer lets the reader run that it has woken, when a burst begins."""
 
 WRITTEN: Final = frozenset(("custom",))
 """What bodies write comes through from nested workflows, too, whether or not the reader asked for theirs."""
@@ -52,6 +55,7 @@ class Channel:
         self._chunks: deque[Any] = deque()
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
+        self._patience = 1  # chunks that may wait before a writer on a thread looks whether its reader gets to run
         self._draining: list[Callable[[], None]] = []  # wakes those who wait for room on event loops
         self._asleep = False  # the reader waits to be woken
         self._wake: Callable[[], object] = _nobody
@@ -84,6 +88,12 @@ class Channel:
         if mode in DEBUGGED and "debug" in self.modes:
             self._add(self._shaped("debug", namespace, self._debugged(mode, chunk)))  # pyright: ignore[reportArgumentType]
 
+    def sink(self, mode: str, namespace: tuple[str, ...]) -> Callable[[Any], None]:
+        """What takes the chunks that a body writes in one mode: `put`, without what is the same for all of them."""
+        if self._is_bare and mode in self.modes and "debug" not in self.modes:
+            return self._add
+        return partial(self.put, mode, namespace)
+
     def close(self) -> None:
         """Say that nothing more will come."""
         with self._lock:
@@ -111,8 +121,8 @@ class Channel:
         lock = self._lock
         lock.acquire()
         try:
-            if len(self._chunks) >= CAPACITY and asyncio._get_running_loop() is None:
-                self._room.wait_for(lambda: not self.is_full())
+            if len(self._chunks) >= self._patience and asyncio._get_running_loop() is None:
+                self._give_way()
             if self._left or self._closed:
                 return
             self._chunks.append(item)
@@ -121,6 +131,17 @@ class Channel:
             lock.release()
         if asleep:
             self._wake()
+
+    def _give_way(self) -> None:
+        """Wait for the reader: until there is room, and before there are many chunks only to let it begin.
+
+        A thread that is woken runs once the one that woke it waits, or after the interpreter's switch interval: without
+        this the first chunk of a burst would arrive with the last one that the buffer holds.
+        """
+        if self._patience < CAPACITY:
+            self._patience *= 2
+            self._room.wait(GIVE_WAY)
+        self._room.wait_for(lambda: not self.is_full())
 
     def _shaped(self, mode: str, namespace: tuple[str, ...], chunk: Any) -> Any:
         if self._version == "v2":
@@ -148,24 +169,25 @@ class Channel:
             self._chunks.clear()
             self._let_write()
 
-    def __iter__(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Iterable[Any]]:
+        """The chunks as they come, for a reader on a thread; all that are there at once."""
         signal: SimpleQueue[None] = SimpleQueue()
         self._wake = partial(signal.put, None)
         while True:
             ready, ended = self._take()
-            yield from ready
+            yield ready
             if ended:
                 return
             if not ready:
                 signal.get()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def abatches(self) -> AsyncIterator[Iterable[Any]]:
+        """The same for a reader on an event loop."""
         event, host = asyncio.Event(), LoopHost.of(asyncio.get_running_loop())
         self._wake = partial(_set, event, host)
         while True:
             ready, ended = self._take()
-            for chunk in ready:
-                yield chunk
+            yield ready
             if ended:
                 return
             if not ready:
@@ -212,14 +234,30 @@ def _part(mode: str, namespace: tuple[str, ...], chunk: Any) -> dict[str, Any]:
 class Writer:
     """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`."""
 
-    __slots__ = ("_call", "_mode")
+    __slots__ = ("_call", "_is_timed", "_mode", "_sinks")
 
     def __init__(self, call: TaskFuture[Any], mode: str = "custom") -> None:
         self._call = call
         self._mode = mode
+        self._sinks: tuple[Callable[[Any], None], ...] | None = None
+        self._is_timed = True
 
     def __call__(self, chunk: Any, /) -> None:
-        self._call.write(chunk, self._mode)
+        sinks = self._sinks
+        if sinks is None:
+            self._is_timed = any(body.function.policies.timeout is not None for body in self._call.lineage())
+            self._sinks = sinks = self._found()
+        if self._is_timed:
+            self._call.alive()
+        for sink in sinks:
+            sink(chunk)
+
+    def _found(self) -> tuple[Callable[[Any], None], ...]:
+        """Where the chunks go, which stays the same while the body runs: to the readers, unless each is recorded, too."""
+        call, mode = self._call, self._mode
+        if mode == "values" or call.run.options.durable_stream:
+            return (partial(call.write, mode=mode),)
+        return call.env.sinks(mode)
 
     async def drain(self) -> None:
         """See `durably.types.StreamWriter.drain`."""
