@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from .cases import Case, Size, cases, ours_alone
+from .databases import Databases
 from .measure import ENOUGH, measure_all
 from .report import about, bare_cases, markdown, save
-from .systems import BARE, DURABLY, HERE, PLOTS, SYSTEMS, System, note, python_of, versions
+from .systems import BARE, DURABLY, HERE, PLOTS, SERVER, SYSTEMS, System, note, python_of, versions
 
 
 def main() -> int:
@@ -25,7 +26,8 @@ def main() -> int:
     systems = [SYSTEMS[name] for name in arguments.system or SYSTEMS]
     pythons = {system: environment(system, arguments.here) for system in systems}
     shares = {system: share(system, wanted) for system in systems}
-    results = measure_all(pythons, shares, rounds, enough=0 if arguments.tiny else ENOUGH)
+    with Databases(lambda: environment(SERVER, arguments.here)) as databases:
+        results = measure_all(pythons, shares, rounds, databases, enough=0 if arguments.tiny else ENOUGH)
     packages = {system.name: versions(python) for system, python in pythons.items()}
     facts = about(rounds, packages)
     text = markdown(results, wanted, facts)
@@ -43,12 +45,15 @@ def share(system: System, wanted: list[Case]) -> list[Case]:
     return [
         case
         for case in wanted
-        if case.backend.startswith(system.backends) and (system is DURABLY or not ours_alone(case))
+        if case.backend.startswith(system.backends)
+        and case.size <= system.largest
+        and system.has(case)
+        and (system is DURABLY or not ours_alone(case))
     ]
 
 
 def environment(system: System, here: bool) -> str:
-    return sys.executable if here and system in (DURABLY, BARE) else python_of(system)
+    return sys.executable if here and system in (DURABLY, BARE, SERVER) else python_of(system)
 
 
 def parse() -> argparse.Namespace:

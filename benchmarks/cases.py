@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Size = Literal["full", "quick", "tiny"]
@@ -19,14 +19,18 @@ class Kept:
     title: str
 
 
-# What a commit waits for is the same on both sides: with NORMAL for the operating system, with FULL for the disk.
+# What a commit waits for is the same on both sides: on SQLite with NORMAL for the operating system, with FULL for the disk;
+# on PostgreSQL always for the disk.
 NOWHERE = Kept("none", None, "-")
 MEMORY = Kept("memory", "async", "memory")
 SQLITE = Kept("sqlite-normal", "async", "SQLite, async, NORMAL")
 SQLITE_SYNC = Kept("sqlite-normal", "sync", "SQLite, sync, NORMAL")
 SQLITE_FULL = Kept("sqlite-full", "sync", "SQLite, sync, FULL")
-EVERYWHERE = (NOWHERE, MEMORY, SQLITE, SQLITE_FULL)
-DATABASES = (SQLITE, SQLITE_FULL)
+POSTGRES = Kept("postgres", "async", "Postgres, async")
+POSTGRES_SYNC = Kept("postgres", "sync", "Postgres, sync")
+ALL_KEPT = (NOWHERE, MEMORY, SQLITE, SQLITE_SYNC, SQLITE_FULL, POSTGRES, POSTGRES_SYNC)
+
+BARE_TITLES = {"sqlite-normal": "SQLite, NORMAL", "sqlite-full": "SQLite, FULL", "postgres": "Postgres"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,20 @@ class Case:
     def kept(self) -> str:
         """Where its results are kept, as a table says it."""
         titles = (kept.title for kept in ALL_KEPT if (kept.backend, kept.durability) == (self.backend, self.durability))
-        return next(titles, {"sqlite-normal": "SQLite, NORMAL", "sqlite-full": "SQLite, FULL"}.get(self.backend, "-"))
+        return next(titles, BARE_TITLES.get(self.backend, "-"))
+
+    @property
+    def has_database(self) -> bool:
+        """Whether results are kept in a database."""
+        return self.backend not in ("none", "memory")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a case is held against: what other cases take, bare ones or durably's own, each so many times, together."""
+
+    title: str
+    terms: tuple[tuple[float, Case], ...]
 
 
 def of_size(size: int) -> int:
@@ -65,7 +82,7 @@ class Scenario:
 
     Args:
         title: as the table says it.
-        limit: the bare work that a case is held against.
+        limit: what a case is held against.
         full, quick, tiny: its sizes. "tiny" only shows that the harness works.
         ours: sizes that only durably is measured at, as the others would take too long.
         kept: where results are kept.
@@ -73,57 +90,84 @@ class Scenario:
     """
 
     title: str
-    limit: Callable[[Case], Case | None]
+    limit: Callable[[Case], Limit | None]
     full: tuple[int, ...]
     quick: tuple[int, ...]
     tiny: tuple[int, ...] = (2,)
     ours: tuple[int, ...] = ()
-    kept: tuple[Kept, ...] = EVERYWHERE
+    kept: tuple[Kept, ...] = (NOWHERE, MEMORY, SQLITE, POSTGRES)
     units: Callable[[int], int] = of_size
 
 
 # ---------------------------------------------------------------------------------------------------- limits
 
 
-def one_commit_each(case: Case) -> Case:
-    """A call on a thread or an asyncio task, or a row inserted and committed."""
-    if case.backend.startswith("sqlite"):
-        return Case("insert", "sync", case.size, case.backend)
+def once(bare: Case) -> Limit:
+    """The bare work itself."""
+    return Limit(LIMITS[bare.scenario], ((1, bare),))
+
+
+def call(case: Case) -> Case:
+    """A call on a thread or an asyncio task."""
     return Case("pool" if case.colour == "sync" else "create_task", case.colour, case.size)
 
 
-def one_commit_each_if_sync(case: Case) -> Case:
-    """As above, but with durability `async` a row in one transaction with the others."""
-    if case.backend.startswith("sqlite") and case.durability == "async":
-        return Case("batched_rows", "sync", case.size, case.backend)
-    return one_commit_each(case)
+def commit(case: Case) -> Case:
+    """A row inserted and committed."""
+    return Case("insert", "sync", case.size, case.backend)
 
 
-def side_by_side(case: Case) -> Case:
-    if case.backend != "none" and case.backend != "memory":
-        return one_commit_each_if_sync(case)
-    return Case("pool_fan_out" if case.colour == "sync" else "gather", case.colour, case.size)
+def row(case: Case) -> Case:
+    """A row in one transaction with others."""
+    return Case("batched_rows", "sync", case.size, case.backend)
 
 
-def sleeping(case: Case) -> Case:
-    return Case("threads_napping" if case.colour == "sync" else "napping", case.colour, case.size)
+def two_commits(case: Case) -> Limit:
+    """What a run needs that is found again after a crash: to be accepted, and to be done."""
+    return Limit("two commits", ((2, commit(case)),)) if case.has_database else once(call(case))
 
 
-def rows_of_a_workflow(case: Case) -> Case | None:
-    """One row of three results, inserted and committed."""
-    return Case("insert_results", "sync", RUNS, case.backend) if case.backend.startswith("sqlite") else None
+def one_commit_each(case: Case) -> Limit:
+    return once(commit(case) if case.has_database else call(case))
 
 
-def rows_read(case: Case) -> Case:
-    return Case("select_rows", "sync", case.size, "sqlite-normal")
+def recorded_one_by_one(case: Case) -> Limit:
+    """With durability `async`, what it costs in memory and two rows in the database."""
+    if not case.has_database or case.durability == "sync":
+        return one_commit_each(case)
+    in_memory = Case(case.scenario, case.colour, case.size, MEMORY.backend, MEMORY.durability)
+    return Limit("durably in memory, and 2 rows", ((1, in_memory), (2, row(case))))
 
 
-def encoded_and_written(case: Case) -> Case:
-    return Case(f"insert_{case.scenario}", "sync", case.size, case.backend)
+def side_by_side(case: Case) -> Limit:
+    if case.size in SCENARIOS["fan_out"].ours:
+        return Limit("durably at 1,000", ((1, replace(case, size=1_000)),))
+    if case.has_database:
+        return once(row(case))
+    return once(Case("pool_fan_out" if case.colour == "sync" else "gather", case.colour, case.size))
 
 
-def through_a_queue(case: Case) -> Case:
-    return Case("queue", case.colour, case.size)
+def sleeping(case: Case) -> Limit:
+    return once(Case("threads_napping" if case.colour == "sync" else "napping", case.colour, case.size))
+
+
+def rows_of_a_workflow(case: Case) -> Limit:
+    """One row of three results, inserted and committed; on PostgreSQL by as many callers, each with its connection."""
+    if case.backend == "postgres":
+        return once(Case("insert_results", case.colour, case.size, case.backend))
+    return once(Case("insert_results", "sync", 1, case.backend))
+
+
+def rows_read(case: Case) -> Limit:
+    return once(Case("select_rows", "sync", case.size, case.backend if case.has_database else SQLITE.backend))
+
+
+def encoded_and_written(case: Case) -> Limit:
+    return once(Case(f"insert_{case.scenario}", "sync", case.size, case.backend))
+
+
+def through_a_queue(case: Case) -> Limit:
+    return once(Case("queue", case.colour, case.size))
 
 
 def nothing(case: Case) -> None:
@@ -133,40 +177,48 @@ def nothing(case: Case) -> None:
 RUNS = 256  # workflows, whatever the number of callers
 
 SCENARIOS = {
-    "empty": Scenario("empty workflow, new threads", one_commit_each, (1_000,), (100,)),
-    "one_thread": Scenario("empty workflow, one thread", one_commit_each, (1_000,), (100,)),
-    "sequential": Scenario(
-        "sequential tasks",
-        one_commit_each_if_sync,
-        (1_000, 10_000),
-        (200,),
-        kept=(NOWHERE, MEMORY, SQLITE, SQLITE_SYNC, SQLITE_FULL),
+    "empty": Scenario(
+        "empty workflow, new threads",
+        two_commits,
+        (1_000,),
+        (100,),
+        kept=(NOWHERE, MEMORY, SQLITE, SQLITE_FULL, POSTGRES),
     ),
-    "fan_out": Scenario("fan-out", side_by_side, (100, 1_000, 10_000), (100, 1_000), ours=(100_000,)),
+    "one_thread": Scenario("empty workflow, one thread", two_commits, (1_000,), (100,)),
+    "sequential": Scenario("sequential tasks", recorded_one_by_one, (1_000,), (200,), ours=(10_000,), kept=ALL_KEPT),
+    "fan_out": Scenario(
+        "fan-out",
+        side_by_side,
+        (100, 1_000, 10_000),
+        (1_000,),
+        ours=(100_000,),
+        kept=(NOWHERE, MEMORY, SQLITE),
+    ),
     "naps": Scenario("tasks that sleep 50 ms", sleeping, (1_000,), (100,), kept=(NOWHERE, SQLITE), units=together),
     "callers": Scenario(
         "workflows of 3 tasks, by callers",
         rows_of_a_workflow,
         (1, 8, 64),
-        (1, 8),
-        kept=DATABASES,
+        (64,),
+        kept=(SQLITE, SQLITE_FULL, POSTGRES),
         units=lambda size: RUNS,
     ),
     "resume": Scenario(
-        "resume, by recorded tasks", rows_read, (100, 1_000, 5_000), (100,), kept=(MEMORY, SQLITE), units=together
+        "resume, by recorded tasks",
+        rows_read,
+        (100, 1_000, 5_000),
+        (100,),
+        kept=(MEMORY, SQLITE, POSTGRES),
+        units=together,
     ),
-    "chat": Scenario("a chat's turn of 1 KB", nothing, (500, 1_000), (50,), kept=(MEMORY, SQLITE)),
-    "graph_loop": Scenario(
-        "steps of a graph", one_commit_each_if_sync, (1_000,), (100,), kept=(NOWHERE, MEMORY, SQLITE)
-    ),
-    "graph_sends": Scenario("Sends of one step", side_by_side, (1_000,), (100,), kept=(NOWHERE, MEMORY, SQLITE)),
+    "chat": Scenario("a chat's turn of 1 KB", nothing, (500,), (50,), ours=(1_000,), kept=(SQLITE, POSTGRES)),
+    "graph_loop": Scenario("steps of a graph", one_commit_each, (1_000,), (100,), kept=(NOWHERE, SQLITE)),
+    "graph_sends": Scenario("Sends of one step", side_by_side, (1_000,), (100,), kept=(NOWHERE, SQLITE)),
     "json": Scenario("a task's JSON of so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
     "blob": Scenario("a task's bytes, so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
     "chunks": Scenario("chunks of a stream", through_a_queue, (10_000,), (2_000,), kept=(NOWHERE,)),
     "paced_chunks": Scenario("chunks, one a millisecond", nothing, (1_000,), (200,), kept=(NOWHERE,)),
 }
-
-ALL_KEPT = (NOWHERE, MEMORY, SQLITE, SQLITE_SYNC, SQLITE_FULL)
 
 LIMITS = {
     "calls": "function call",
@@ -204,8 +256,8 @@ def ours_alone(case: Case) -> bool:
     return case.size in SCENARIOS[case.scenario].ours
 
 
-def limit(case: Case) -> Case | None:
-    """What the standard library alone needs for work of that shape."""
+def limit(case: Case) -> Limit | None:
+    """What a case is held against."""
     return SCENARIOS[case.scenario].limit(case)
 
 
@@ -213,4 +265,6 @@ def units(case: Case) -> int:
     """Over how many units the time of a case is divided."""
     if case.scenario in SCENARIOS:
         return SCENARIOS[case.scenario].units(case.size)
+    if case.scenario == "insert_results":
+        return RUNS
     return 1 if case.scenario in WHOLE else case.size

@@ -8,12 +8,13 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .cases import LIMITS, SCENARIOS, Case, limit, units
-from .goals import goal_of
+from .cases import LIMITS, SCENARIOS, Case, Limit, limit, units
+from .goals import IMPORT, figure_goal, goal_of
 from .measure import SLOW, Results
 from .systems import BARE, DBOS, DURABLY, LANGGRAPH, ROOT, System
 
@@ -32,11 +33,16 @@ COLUMNS = (
     "goal",
     "memory LangGraph",
     "memory durably",
+    "goal",
+)
+FIGURE_COLUMNS = (
+    *("scenario", "size", "colour", "kept in", "figure", "LangGraph", "durably", "times less", "goal"),
+    *("limit", "durably / limit", "goal"),
 )
 
 EXPLAINED = (
     "Times and memory are for one run, task or turn; sleeping tasks, resumed runs and large results are timed as a whole. "
-    f"What took longer than {SLOW} s was measured once. `!` stands at a goal that was not met."
+    f"What took a process longer than {SLOW} s was measured once. `!` stands at a goal that was not met."
 )
 
 
@@ -49,7 +55,7 @@ def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
         EXPLAINED,
         table(COLUMNS, [row(results, case) for case in cases]),
         "## What the work itself counted",
-        table(("scenario", "size", "colour", "kept in", "figure", "LangGraph", "durably"), figures(results, cases)),
+        table(FIGURE_COLUMNS, figures(results, cases)),
         "## Importing `entrypoint` and `task`, and the smallest install",
         table(("system", "time", "memory", "modules", "packages", "on disk"), imports(results)),
         "## The limits",
@@ -63,8 +69,9 @@ def markdown(results: Results, cases: list[Case], about: dict[str, Any]) -> str:
 
 def row(results: Results, case: Case) -> list[str]:
     theirs, ours = each(results, LANGGRAPH, case), each(results, DURABLY, case)
-    bare, goal = limit(case), goal_of(case)
-    least = each(results, BARE, bare) if bare else None
+    against, goal = limit(case), goal_of(case)
+    least = reached(results, against)
+    ours_memory = each(results, DURABLY, case, "memory_bytes")
     return [
         *name(case),
         duration(theirs),
@@ -72,24 +79,37 @@ def row(results: Results, case: Case) -> list[str]:
         duration(ours),
         ratio(theirs, ours),
         judged(goal.faster, quotient(theirs, ours), at_least=True),
-        f"{duration(least)} {LIMITS[bare.scenario]}" if bare else "-",
+        f"{duration(least)} {against.title}" if against else "-",
         ratio(ours, least),
         judged(goal.of_limit, quotient(ours, least), at_least=False),
         size(each(results, LANGGRAPH, case, "memory_bytes")),
-        size(each(results, DURABLY, case, "memory_bytes")),
+        size(ours_memory),
+        judged(goal.memory, ours_memory, at_least=False, shown=size),
     ]
+
+
+def reached(results: Results, against: Limit | None) -> float | None:
+    """The seconds that a case is held against, for one run or task."""
+    parts = [
+        (times, each(results, DURABLY if case.scenario in SCENARIOS else BARE, case))
+        for times, case in (against.terms if against else ())
+    ]
+    known = [times * seconds for times, seconds in parts if seconds is not None]
+    return sum(known) if known and len(known) == len(parts) else None
 
 
 def name(case: Case) -> list[str]:
     return [SCENARIOS[case.scenario].title, f"{case.size:,}", case.colour, case.kept]
 
 
-def judged(goal: float | None, reached: float | None, at_least: bool) -> str:
+def judged(
+    goal: float | None, found: float | None, at_least: bool, shown: Callable[[float], str] = "{:g}".format
+) -> str:
     """The goal, marked where it was measured and not met."""
     if goal is None:
         return "-"
-    met = reached is None or (reached >= goal if at_least else reached <= goal)
-    return f"{goal:g}{'' if met else ' !'}"
+    met = found is None or (found >= goal if at_least else found <= goal)
+    return f"{shown(goal)}{'' if met else ' !'}"
 
 
 def figures(results: Results, cases: list[Case]) -> list[list[str]]:
@@ -97,19 +117,29 @@ def figures(results: Results, cases: list[Case]) -> list[list[str]]:
     rows = []
     for case in cases:
         theirs, ours = results.figures(LANGGRAPH, case.id), results.figures(DURABLY, case.id)
-        for figure in ours or theirs:
-            numbers = [shown(figure, found.get(figure)) for found in (theirs, ours)]
-            rows.append([*name(case), figure.rpartition(", ")[0], *numbers])
+        rows += [[*name(case), *figure_row(case, figure, theirs, ours)] for figure in ours or theirs]
     return rows
 
 
-def shown(figure: str, value: float | None) -> str:
-    """A number in the unit that the figure's name ends with."""
-    return size(value) if figure.endswith(", bytes") else duration(value)
+def figure_row(case: Case, figure: str, theirs: dict[str, float], ours: dict[str, float]) -> list[str]:
+    goal, mine = figure_goal(case, figure), ours.get(figure)
+    title, _, unit = figure.rpartition(", ")
+    show = size if unit == "bytes" else duration
+    least = goal.limit(case, ours) if goal.limit and ours else None
+    return [
+        title,
+        show(theirs.get(figure)),
+        show(mine),
+        ratio(theirs.get(figure), mine),
+        judged(goal.times, quotient(theirs.get(figure), mine), at_least=True),
+        f"{show(least)} {goal.title}" if goal.limit else "-",
+        ratio(mine, least),
+        judged(goal.of_limit, quotient(mine, least), at_least=False),
+    ]
 
 
 def imports(results: Results) -> list[list[str]]:
-    return [
+    rows = [
         [
             system.name,
             duration(results.median(system, "import")),
@@ -120,6 +150,27 @@ def imports(results: Results) -> list[list[str]]:
         ]
         for system in (LANGGRAPH, DBOS, DURABLY)
         if results.median(system, "import") is not None
+    ]
+    return [*rows, import_goal(results)]
+
+
+def import_goal(results: Results) -> list[str]:
+    """What importing durably should cost, each part of it marked where it was measured and not met."""
+
+    def ours(what: str) -> float | None:
+        return results.median(DURABLY, "import", what)
+
+    def times(what: str, least: float) -> str:
+        return judged(least, quotient(results.median(LANGGRAPH, "import", what), ours(what)), at_least=True)
+
+    seconds = judged(IMPORT.seconds, ours("seconds"), at_least=False, shown=duration)
+    return [
+        "goal",
+        f"{seconds}, {times('seconds', IMPORT.times_faster)} times faster",
+        "-",
+        "-",
+        judged(IMPORT.packages, ours("packages"), at_least=False),
+        f"{times('disk_bytes', IMPORT.times_smaller)} times smaller",
     ]
 
 
@@ -138,7 +189,8 @@ def limits(results: Results, cases: list[Case]) -> list[list[str]]:
 
 def bare_cases(cases: list[Case]) -> list[Case]:
     """The limits that these cases are held against, and a function call beside them."""
-    found = {bare: None for case in cases if (bare := limit(case))}
+    terms = [term for case in cases if (against := limit(case)) for _, term in against.terms]
+    found = {term: None for term in terms if term.scenario in LIMITS}
     largest = max((case.size for case in cases), default=0)
     return [Case("calls", "sync", largest), *found]
 

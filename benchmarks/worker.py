@@ -28,16 +28,13 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     program = load(Path(request["program"]), request["module"])
     name = request["scenario"] if request["colour"] == "sync" else "async_" + request["scenario"]
-    build = getattr(program, name, None)
-    if build is None:
-        answer = {"skipped": f"{Path(request['program']).name} has no {name}"}
-    else:
-        with tempfile.TemporaryDirectory(prefix="durably-bench-") as folder:
-            path = str(Path(folder) / "bench.sqlite")
-            if request["colour"] == "sync":
-                answer = in_threads(program, build, request, path)
-            else:
-                answer = asyncio.run(on_a_loop(program, build, request, path))
+    build = getattr(program, name)
+    with tempfile.TemporaryDirectory(prefix="durably-bench-") as folder:
+        path = request["database"] or str(Path(folder) / "bench.sqlite")
+        if request["colour"] == "sync":
+            answer = in_threads(program, build, request, path)
+        else:
+            answer = asyncio.run(on_a_loop(program, build, request, path))
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 

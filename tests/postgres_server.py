@@ -88,9 +88,16 @@ class Server:
     def database(self) -> str:
         """How to connect to an empty database of its own; a schema is cheaper."""
         name = self.place().schema
-        psql = ["psql", "-qX", "-c", f"create database {name}", self.conninfo]
-        self._ask("run " + shlex.join(psql))
+        self._run(f"create database {name}")
         return f"postgresql://{USER}@/{name}?host={self.folder}"
+
+    def drop(self, database: str) -> None:
+        """Remove a database that `database` made, whoever is still connected to it."""
+        name = database.partition("?")[0].rpartition("/")[2]
+        self._run(f"drop database {name} with (force)")
+
+    def _run(self, statement: str) -> None:
+        self._ask("run " + shlex.join(["psql", "-qX", "-c", statement, self.conninfo]))
 
     def start(self) -> None:
         """Start it, and wait until it lets clients in; what it had committed is there."""

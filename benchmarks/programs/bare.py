@@ -17,15 +17,28 @@ RESULTS = b"x" * 3_000  # of a workflow of three tasks
 MB = 1_000_000
 
 
+RUNS = 256  # workflows, whatever the number of callers
+
+
 class Setting:
-    """The database connection of one measurement, or None."""
+    """The database connection of one measurement or None, what the database is, and how it writes down a parameter."""
 
     def __init__(self, saver: Any, durability: str | None, path: str) -> None:
         self.saver = saver
+        self.path = path
+        self.is_postgres = "://" in path
+        self.insert = f"INSERT INTO record (value) VALUES ({'%s' if self.is_postgres else '?'})"
 
 
 @contextlib.contextmanager
-def open_saver(backend: str, path: str) -> Iterator[sqlite3.Connection | None]:
+def open_saver(backend: str, path: str) -> Iterator[Any]:
+    if backend == "postgres":
+        import psycopg
+
+        with psycopg.connect(path, autocommit=True) as server:
+            server.execute("CREATE TABLE record (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value bytea)")
+            yield server
+        return
     if not backend.startswith("sqlite"):
         yield None
         return
@@ -37,7 +50,7 @@ def open_saver(backend: str, path: str) -> Iterator[sqlite3.Connection | None]:
 
 
 @contextlib.asynccontextmanager
-async def open_async_saver(backend: str, path: str) -> AsyncIterator[sqlite3.Connection | None]:
+async def open_async_saver(backend: str, path: str) -> AsyncIterator[Any]:
     with open_saver(backend, path) as connection:
         yield connection
 
@@ -114,23 +127,53 @@ def insert(setting: Setting, size: int, row: bytes = ROW) -> Callable[[], None]:
 
     def work() -> None:
         for _ in range(size):
-            connection.execute("INSERT INTO record (value) VALUES (?)", (row,))
+            connection.execute(setting.insert, (row,))
 
     return work
 
 
 def insert_results(setting: Setting, size: int) -> Callable[[], None]:
-    return insert(setting, size, RESULTS)
+    """A row and a commit for each of the workflows, by so many threads, each with its connection; on SQLite by one."""
+    if not setting.is_postgres:
+        return insert(setting, RUNS, RESULTS)
+    import psycopg
+
+    connections = [psycopg.connect(setting.path, autocommit=True) for _ in range(size)]
+
+    def caller(connection: psycopg.Connection) -> None:
+        for _ in range(RUNS // size):
+            connection.execute(setting.insert, (RESULTS,))
+
+    def work() -> None:
+        with ThreadPoolExecutor(size) as pool:
+            list(pool.map(caller, connections))
+
+    return work
+
+
+async def async_insert_results(setting: Setting, size: int) -> Callable[[], Any]:
+    """Likewise, by so many asyncio tasks."""
+    import psycopg
+
+    connections = [await psycopg.AsyncConnection.connect(setting.path, autocommit=True) for _ in range(size)]
+
+    async def caller(connection: psycopg.AsyncConnection) -> None:
+        for _ in range(RUNS // size):
+            await connection.execute(setting.insert, (RESULTS,))
+
+    async def work() -> None:
+        await asyncio.gather(*map(caller, connections))
+
+    return work
 
 
 def batched_rows(setting: Setting, size: int) -> Callable[[], None]:
-    """As many rows in one transaction."""
-    connection = setting.saver
+    """As many rows in one transaction; to PostgreSQL they go without waiting for one answer after the other."""
+    connection, rows = setting.saver, [(ROW,)] * size
 
     def work() -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for _ in range(size):
-            connection.execute("INSERT INTO record (value) VALUES (?)", (ROW,))
+        connection.execute("BEGIN")
+        connection.cursor().executemany(setting.insert, rows)
         connection.execute("COMMIT")
 
     return work
@@ -164,7 +207,7 @@ def select_rows(setting: Setting, size: int) -> Callable[[], None]:
     batched_rows(setting, size)()
 
     def work() -> None:
-        rows = connection.execute("SELECT value FROM record ORDER BY id LIMIT ?", (size,)).fetchall()
+        rows = connection.execute(f"SELECT value FROM record ORDER BY id LIMIT {size}").fetchall()
         assert sum(len(value) for (value,) in rows) == len(ROW) * size
 
     return work
@@ -177,7 +220,7 @@ def encoded(setting: Setting, make: Callable[[], Any]) -> Callable[[], None]:
     connection, encoder = setting.saver, msgspec.msgpack.Encoder()
 
     def work() -> None:
-        connection.execute("INSERT INTO record (value) VALUES (?)", (encoder.encode(make()),))
+        connection.execute(setting.insert, (encoder.encode(make()),))
 
     return work
 
@@ -197,19 +240,20 @@ def insert_blob(setting: Setting, size: int) -> Callable[[], None]:
 
 
 def queue(setting: Setting, size: int) -> Callable[[], None]:
-    """As many items from one thread to another."""
+    """As many items from one thread to another, each the time at which it was written."""
 
     def work() -> None:
-        items: SimpleQueue[int | None] = SimpleQueue()
+        items: SimpleQueue[float | None] = SimpleQueue()
 
         def write() -> None:
-            for number in range(size):
-                items.put(number)
+            for _ in range(size):
+                items.put(time.perf_counter())
             items.put(None)
 
-        thread = threading.Thread(target=write)
+        thread, delays = threading.Thread(target=write), []
         thread.start()
-        assert sum(1 for _ in iter(items.get, None)) == size
+        delays.extend(time.perf_counter() - written for written in iter(items.get, None))
+        assert len(delays) == size
         thread.join()
 
     return work
@@ -219,18 +263,17 @@ def async_queue(setting: Setting, size: int) -> Callable[[], Any]:
     """As many items from one asyncio task to another."""
 
     async def work() -> None:
-        items: asyncio.Queue[int | None] = asyncio.Queue()
+        items: asyncio.Queue[float | None] = asyncio.Queue()
 
         async def write() -> None:
-            for number in range(size):
-                items.put_nowait(number)
+            for _ in range(size):
+                items.put_nowait(time.perf_counter())
             items.put_nowait(None)
 
-        writing = asyncio.create_task(write())
-        read = 0
-        while await items.get() is not None:
-            read += 1
-        assert read == size
+        writing, delays = asyncio.create_task(write()), []
+        while (written := await items.get()) is not None:
+            delays.append(time.perf_counter() - written)
+        assert len(delays) == size
         await writing
 
     return work

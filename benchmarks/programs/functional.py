@@ -7,6 +7,7 @@ Every scenario returns a function that does the work once; making it is not part
 import asyncio
 import base64
 import contextlib
+import inspect
 import itertools
 import operator
 import os
@@ -27,7 +28,7 @@ MB = 1_000_000
 
 
 class Setting:
-    """The saver of one measurement, the file it writes to, and a config for each run of it."""
+    """The saver of one measurement, the file or database it writes to, and a config for each run of it."""
 
     def __init__(self, saver: Any, durability: str | None, path: str) -> None:
         self.saver = saver
@@ -40,9 +41,17 @@ class Setting:
         return {"configurable": {"thread_id": f"t{next(self._threads)}"}}
 
     def stored(self) -> int:
-        """How many bytes are on disk."""
-        files = (self.path, self.path + "-wal")
-        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+        """How many bytes the database has, whose log is first worked into it."""
+        if "://" in self.path:
+            import psycopg
+
+            with psycopg.connect(self.path) as connection:
+                row = connection.execute("select pg_database_size(current_database())").fetchone()
+                return row[0] if row else 0
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy, "the log could not be worked into the database, which somebody reads"
+        return os.path.getsize(self.path)
 
 
 # ----------------------------------------------------------------------------------------------------- savers
@@ -56,29 +65,47 @@ def open_saver(backend: str, path: str) -> Iterator[Any]:
         from langgraph.checkpoint.memory import InMemorySaver
 
         yield InMemorySaver()
+    elif backend == "postgres":
+        from langgraph.checkpoint.postgres import PostgresSaver
+
+        with PostgresSaver.from_conn_string(path) as saver:
+            saver.setup()
+            yield saver
     else:
         from langgraph.checkpoint.sqlite import SqliteSaver
 
-        with SqliteSaver.from_conn_string(path) as saver:
+        with SqliteSaver.from_conn_string(path, **options(SqliteSaver, backend)) as saver:
             flush(saver, backend)
             yield saver
 
 
 @contextlib.asynccontextmanager
 async def open_async_saver(backend: str, path: str) -> AsyncIterator[Any]:
-    if not backend.startswith("sqlite"):
+    if backend == "postgres":
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+        async with AsyncPostgresSaver.from_conn_string(path) as saver:
+            await saver.setup()
+            yield saver
+    elif backend.startswith("sqlite"):
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        async with AsyncSqliteSaver.from_conn_string(path, **options(AsyncSqliteSaver, backend)) as saver:
+            await async_flush(saver, backend)
+            yield saver
+    else:
         with open_saver(backend, path) as saver:
             yield saver
-        return
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    async with AsyncSqliteSaver.from_conn_string(path) as saver:
-        await async_flush(saver, backend)
-        yield saver
+
+def options(saver: Any, backend: str) -> dict[str, Any]:
+    """What a commit waits for, where that is a setting of the saver."""
+    has_setting = "synchronous" in inspect.signature(saver).parameters
+    return {"synchronous": backend.partition("-")[2]} if has_setting else {}
 
 
 def flush(saver: Any, backend: str) -> None:
-    """Set what a commit waits for, where the saver lets its user do so."""
+    """Set what a commit waits for, where that is a setting of the saver's connection."""
     connection = getattr(saver, "conn", None)
     if isinstance(connection, sqlite3.Connection):
         saver.setup()
@@ -365,6 +392,7 @@ class Turns:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.seconds: list[float] = []
+        self.reading = 0.0
         self.stored_before = setting.stored()
 
     @contextlib.contextmanager
@@ -373,11 +401,18 @@ class Turns:
         yield
         self.seconds.append(time.perf_counter() - began)
 
+    @contextlib.contextmanager
+    def read(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.reading = time.perf_counter() - began
+
     def figures(self) -> dict[str, float]:
         near = self.seconds[10:20] or self.seconds
         return {
             "turns 10 to 20, s": statistics.median(near),
             "last ten turns, s": statistics.median(self.seconds[-10:]),
+            "reading the value, s": self.reading,
             "stored, bytes": self.setting.stored() - self.stored_before,
         }
 
@@ -396,6 +431,8 @@ def chat(setting: Setting, size: int) -> Callable[[], dict[str, float]]:
             with turns.turn():
                 answer = workflow.invoke(said, config, **setting.options)
         assert len(answer) == size
+        with turns.read():
+            assert workflow.get_state(config).values
         return turns.figures()
 
     return work
@@ -413,6 +450,8 @@ def async_chat(setting: Setting, size: int) -> Callable[[], Any]:
             with turns.turn():
                 answer = await workflow.ainvoke(said, config, **setting.options)
         assert len(answer) == size
+        with turns.read():
+            assert (await workflow.aget_state(config)).values
         return turns.figures()
 
     return work

@@ -30,7 +30,7 @@ def open_saver(backend: str, path: str) -> Iterator[None]:
     DBOS(
         config={
             "name": "benchmark",
-            "system_database_url": f"sqlite:///{path}",
+            "system_database_url": path if backend == "postgres" else f"sqlite:///{path}",
             "run_admin_server": False,
             "log_level": "CRITICAL",
         }
