@@ -21,7 +21,6 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ from scenarios import SCENARIOS, Scenario
 from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.postgres import PostgresSaver
 from durably.engine import owner
+from forks import Fork
 from postgres_server import Server
 from savers import open_saver
 
@@ -97,12 +97,12 @@ class Supervisor:
         self.started = 0
         self.crew = [self.start() for _ in range(plan.workers)]
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Fork:
         """Another worker."""
         self.started += 1
         seed, plan = self.plan.seed + 100 * self.started, self.plan
         told = ["--scenario", plan.scenario, "--runs", str(plan.runs), "--seed", str(seed), "--place", plan.place]
-        return subprocess.Popen([sys.executable, __file__, "--work", str(self.folder), *told])
+        return Fork(__file__, "--work", str(self.folder), *told)
 
     def rage(self) -> list[str]:
         """Stop one after the other until the work is done, or the time is over; then which of them failed."""
@@ -129,7 +129,7 @@ class Supervisor:
             self.ledger.note("kill", worker.pid)
             self.crew[victim] = self.start()
 
-    def _pause(self, worker: subprocess.Popen[bytes]) -> None:
+    def _pause(self, worker: Fork) -> None:
         self.ledger.note("pause", worker.pid)
         os.kill(worker.pid, signal.SIGSTOP)
         time.sleep(PAUSE)

@@ -12,7 +12,7 @@ from worker import Shop, lines, wait_for
 
 from durably.checkpoint.base import Transaction
 
-PROCESSES, RUNS, THREADS = 8, 500, 20
+PROCESSES, RUNS, THREADS = 6, 240, 12
 
 
 def test_no_update_is_lost_and_no_finished_call_repeated(shop: Shop) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from durably import worker as workers
 from durably.engine import attempt
 from durably.engine.admission import _Admission
 from durably.engine.owner import Owner
+from forks import Fork
 from savers import open_saver
 
 LONG = 60.0
@@ -129,10 +129,7 @@ class Job:
     """One call of the workflow in another process."""
 
     def __init__(self, method: str, options: dict[str, Any]) -> None:
-        command = [sys.executable, __file__, method, json.dumps(options)]
-        path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = Fork(__file__, method, json.dumps(options))
 
     @property
     def pid(self) -> int:
@@ -142,12 +139,11 @@ class Job:
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def outcome(self) -> dict[str, Any]:
         """Wait for its end."""
-        output, _ = self.process.communicate(timeout=LONG)
-        found: dict[str, Any] = json.loads(output)
+        found: dict[str, Any] = json.loads(self.process.output(LONG))
         return found
 
 
