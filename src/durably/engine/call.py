@@ -87,7 +87,8 @@ class TaskFuture(SharedFuture[R]):
         self,
         run: Run,
         function: Function,
-        arguments: tuple[tuple[Any, ...], dict[str, Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
         env: Env,
         scope: Scope | None,
         context: Context,
@@ -99,7 +100,8 @@ class TaskFuture(SharedFuture[R]):
         self._key: Key | None = None
         self.run = run
         self.function = function
-        self.args, self.kwargs = arguments
+        self.args = args
+        self.kwargs = kwargs
         self.env = env
         self.config = env.config  # what instruments make of it, for the length of an attempt
         self.scope = scope  # in which it was called; None for the run's own workflow
@@ -266,37 +268,33 @@ class TaskFuture(SharedFuture[R]):
         return scheduler.begin_more if scheduler.limited else None
 
     def _block(self, timeout: float | None) -> None:
-        waiting = self._waiting()
-        if waiting is None:
+        place = current.get()
+        waiting = place.body if isinstance(place, Scope) else self.parent
+        if waiting is None or waiting is self.parent:
             super()._block(timeout)
-        else:
+        else:  # not the body that made the call
             with waiting.run.scheduler.resting(waiting):
                 super()._block(timeout)
 
     def _suspend(self) -> Generator[Any, Any, None]:
-        waiting = self._waiting()
-        if waiting is None:
-            return super()._suspend()
-        return self._suspend_resting(waiting)
+        place = current.get()
+        waiting = place.body if isinstance(place, Scope) else self.parent
+        return super()._suspend() if waiting is None or waiting is self.parent else self._suspend_resting(waiting)
 
     def _suspend_resting(self, waiting: TaskFuture[Any]) -> Generator[Any, Any, None]:
         with waiting.run.scheduler.resting(waiting):
             yield from super()._suspend()
 
-    def _waiting(self) -> TaskFuture[Any] | None:
-        """The body that waits for this call, where that is not the one that made it: it has to be told to rest."""
-        place = current.get()
-        return None if not isinstance(place, Scope) or place.body is self.parent else place.body
-
     # Its body; `Step` is what `perform` waits for.
 
     def block(self) -> Any:
         """Call a sync function."""
-        return self._attempt_context().run(self._enter)
+        context = self._attempt_context() if self.keeps else self.context
+        return context.run(self._enter)
 
     def wait(self) -> Awaitable[Any]:
         """Call an async function; returns what to await."""
-        context = self._attempt_context()
+        context = self._attempt_context() if self.keeps else self.context
         awaited = InContext(context, context.run(self._enter))
         timeout = self.function.policies.timeout
         return awaited if timeout is None else Deadline(timeout, self).limit(awaited)

@@ -221,14 +221,14 @@ class SharedFuture(Future[R]):
     def claim(self) -> bool:
         """Take the work, if nobody has."""
         with self._lock:
-            if self._state != PENDING:
-                return False
-            self.begin()
-            return True
+            return self.begin()
 
-    def begin(self) -> None:
-        """The work is taken. The lock is held."""
+    def begin(self) -> bool:
+        """Likewise, with the lock held."""
+        if self._state != PENDING:
+            return False
         self._state = RUNNING
+        return True
 
     def settle(self, state: str, value: Any = None, error: BaseException | None = None) -> bool:
         """Set the outcome and tell everybody; False when there is one already."""

@@ -74,19 +74,16 @@ class Places:
     key, and with it the idempotency key, of one that has not finished.
     """
 
-    __slots__ = ("_caller", "_place", "_top")
+    __slots__ = ("_caller", "_top", "swapped")
 
     def __init__(self) -> None:
-        self._place: dict[Key, Key] = {}
+        self.swapped: dict[Key, Key] = {}  # by the call
         self._caller: dict[Key, Key] = {}
         self._top: dict[tuple[str, str], int] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._place)
-
     def of(self, caller: Key) -> Key:
         """Where a call is recorded."""
-        return self._place.get(caller, caller)
+        return self.swapped.get(caller, caller)
 
     def taken(self, key: Key) -> None:
         """A record lies at this key."""
@@ -97,8 +94,8 @@ class Places:
     def swap(self, caller: Key, key: Key) -> None:
         """Give a call another key; whose that was gets the call's own."""
         other, own = self._caller.get(key, key), self.of(caller)
-        self._place[caller], self._caller[key] = key, caller
-        self._place[other], self._caller[own] = own, other
+        self.swapped[caller], self._caller[key] = key, caller
+        self.swapped[other], self._caller[own] = own, other
 
     def renew(self, caller: Key) -> Key:
         """Give a call a key that no other call has, had or will come to."""
@@ -110,8 +107,8 @@ class Places:
 
     def restart(self, path: str) -> None:
         """The body at ``path`` counts its calls from the start again."""
-        for caller in [caller for caller in self._place if in_body(caller, path)]:
-            del self._caller[self._place.pop(caller)]
+        for caller in [caller for caller in self.swapped if in_body(caller, path)]:
+            del self._caller[self.swapped.pop(caller)]
 
 
 class Journal:
@@ -132,7 +129,7 @@ class Journal:
             self.add(record)
 
     def __bool__(self) -> bool:
-        return bool(self._unclaimed or self._places)
+        return bool(self._unclaimed or self._places.swapped)
 
     @property
     def has_more(self) -> bool:

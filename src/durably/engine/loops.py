@@ -154,16 +154,16 @@ class InContext:
         self.coroutine = coroutine
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        run, send, throw = self.context.run, self.coroutine.send, self.coroutine.throw
+        context, coroutine = self.context, self.coroutine  # bound methods would be kept while it waits, in each of many
         try:
-            yielded = run(send, None)
+            yielded = context.run(coroutine.send, None)
             while True:
                 try:
                     value = yield yielded
                 except BaseException as error:
-                    yielded = run(throw, error)
+                    yielded = context.run(coroutine.throw, error)
                 else:
-                    yielded = run(send, value)
+                    yielded = context.run(coroutine.send, value)
         except StopIteration as stop:
             return stop.value
 

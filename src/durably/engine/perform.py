@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import GraphBubbleUp, GraphInterrupt, Stop
 from . import announce, caching
 from .failures import chain
+from .function import FinalValue
 from .future import CANCELLED, FINISHED
 from .retry import seconds_before_retry
 from .steps import Rest, Steps, adrive, drive
@@ -66,11 +67,12 @@ def _is_simple(call: TaskFuture[Any]) -> bool:
 
 def _concluded(call: TaskFuture[Any], value: Any) -> Ended | None:
     """What `perform` does after the body of a simple call has returned; or how it ended, where more is to be done."""
-    if call.children or call.made_new_calls or call.asked or call.stopped or call.cancelling:
+    if call.children or call.made_new_calls or call.asked or call.stopped or isinstance(value, FinalValue):
         return Ended(value)
+    if call.cancelling:
+        call.uncancel()
     try:
-        value, to_record = call.run.returned(call, value)
-        call.run.recorder.result(call, to_record)
+        call.run.recorder.result(call, value)
     except BaseException as error:
         return Ended(None, error)
     call.settle(FINISHED, value)

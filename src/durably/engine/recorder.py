@@ -72,11 +72,6 @@ class Recorder:
         """Where the run is stored, if anywhere."""
         return None if self._log is None else self._log.checkpointer
 
-    @property
-    def error(self) -> BaseException | None:
-        """Why nothing more can be written, None as long as it can."""
-        return None if self._log is None else self._log.error
-
     def place(self, key: Key) -> bytes:
         """Where the value of a call is stored, for an encrypting serializer to bind it to."""
         return record_place(self.run_id, key) if self._binds else b""
@@ -177,7 +172,10 @@ class Recorder:
             if call.parent.keeps:
                 self._keep(Kept(call.key, value))
             return False
-        self._append(self._log, call, self.record_of(call, value))
+        record = self.record_of(call, value)
+        if call.parent.keeps:
+            self._keep(record)
+        self._log.append(record)
         return True
 
     def record_of(self, call: TaskFuture[Any], value: Any) -> Record:
@@ -186,7 +184,12 @@ class Recorder:
         Raises:
             EncodeError: the value cannot be stored.
         """
-        data = self._encoded(value, call.key, f"the result of task {call.function.name!r}")
+        try:
+            data = self.serde.dumps(value, self.place(call.key))
+        except EncodeError as error:
+            raise EncodeError(
+                f"the result of task {call.function.name!r} cannot be stored: {error}", error.path
+            ) from None
         return self._record(call, RETURNED, data)
 
     def failure(self, call: TaskFuture[Any], error: BaseException) -> bool:
@@ -237,15 +240,14 @@ class Recorder:
             call.attempt,
             call.cached,
             b"",
-            self._sealed(call.summary, call.key),
+            sealed_summary(call.summary, self.run_id, call.key, self.serde)
+            if self._binds
+            else encoded_summary(call.summary),
             -1 if call.function.is_passive else call.env.nesting,
             remembers,
             call.env.memory if remembers else "",
             because,
         )
-
-    def _sealed(self, summary: str, key: Key) -> bytes:
-        return sealed_summary(summary, self.run_id, key, self.serde) if self._binds else encoded_summary(summary)
 
     def _append(self, log: Log, call: TaskFuture[Any], record: Record) -> None:
         self.keep_for_retries(call, record)

@@ -97,6 +97,8 @@ class Run:
         self.timed = False  # whether there is, or was, a body that has a deadline
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
+        self._control = options.control
+        self._log = log
 
     @property
     def thread_id(self) -> str | None:
@@ -127,7 +129,7 @@ class Run:
 
     def root(self, function: Function, value: Any, env: Env) -> TaskFuture[Any]:
         """The call of the workflow itself, begun."""
-        call: TaskFuture[Any] = TaskFuture(self, function, ((value,), {}), env, None, copy_context())
+        call: TaskFuture[Any] = TaskFuture(self, function, (value,), {}, env, None, copy_context())
         self.scheduler.begin_root(call)
         return call
 
@@ -137,7 +139,7 @@ class Run:
         """Make a call: its recorded outcome, or a future that somebody will bring about."""
         self._check_alive(scope)
         parent = scope.body
-        call: TaskFuture[Any] = TaskFuture(self, function, (args, kwargs), env or parent.env, scope, copy_context())
+        call: TaskFuture[Any] = TaskFuture(self, function, args, kwargs, env or parent.env, scope, copy_context())
         call.n = scope.count(function.name)
         if call.depth > self.options.recursion_limit:
             raise self._too_deep(call)
@@ -324,7 +326,8 @@ class Run:
     @property
     def stopping(self) -> BaseException | None:
         """Why the attempt has to end, None as long as it may go on."""
-        return self._stopping or self.recorder.error or self.options.control.overdue
+        log = self._log
+        return self._stopping or (None if log is None else log.error) or self._control.overdue
 
     def stop(self, reason: BaseException) -> None:
         """Have the attempt end at its next call."""

@@ -112,13 +112,10 @@ class Scheduler:
             lock.release()
 
     def _take(self, call: TaskFuture[Any]) -> bool:
-        if not call.pending:
+        if (self.limited and not self._limits.allow(call)) or not call.begin():
             return False
         if self.limited:
-            if not self._limits.allow(call):
-                return False
             self._limits.count(call)
-        call.begin()
         (self._async if call.function.is_async else self._sync).begun(call)
         return True
 
