@@ -18,6 +18,7 @@ is broken. The seed decides which moments and which victims are picked; what the
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -80,6 +81,7 @@ class Plan:
 
 def work(folder: Path, plan: Plan) -> None:
     """One worker: advance runs, several at a time."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each connection that a restart takes from it
     owner.LEASE_SECONDS = LEASE  # type: ignore[misc]
     with plan.saver(folder) as saver, ThreadPoolExecutor(AT_ONCE) as executor:
         list(executor.map(plan.made(saver, folder).work, range(plan.seed, plan.seed + AT_ONCE)))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from ledger import Verdict, broken_calls
+from programs import live_all
 
 import chaos
 from chaos import Plan
+from savers import SHARED, open_saver, place_of
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,14 @@ def test_who_wakes_after_a_pause_breaks_nothing(tmp_path: Path) -> None:
     verdict = chaos.run(tmp_path, Plan("lines", seed=24, seconds=4, workers=2, pauses=100))
     assert not verdict.broken, str(verdict)
     assert verdict.pauses
+
+
+@pytest.mark.parametrize("backend", SHARED)
+def test_random_programs_end_as_the_model_says(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> None:
+    with open_saver(place_of(backend, request, tmp_path)) as saver:
+        report = live_all(saver, tmp_path, 25, range(25))
+    assert not report.broken, str(report)
+    assert (report.programs, report.kills > 10) == (25, True)
 
 
 def test_the_judge_finds_calls_that_began_again() -> None:
