@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import FaultySaver
 
 from durably import InMemorySaver, entrypoint, task
+from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine import owner
 from durably.errors import StorageError, ThreadBusy
@@ -70,6 +73,20 @@ def test_two_objects_of_one_process_on_one_file_see_each_others_runs(tmp_path: P
         thread.join()
         assert [type(outcome) for outcome in outcomes] == [ThreadBusy]
         assert run_on(other).invoke(False, thread_id="t") == "done"
+
+
+@linux
+def test_a_checkpointer_that_was_thrown_away_holds_nothing(tmp_path: Path) -> None:
+    """Its attempt took the thread and did not hear of it; a new object on the same file need not wait for the lease."""
+
+    def run_on(saver: BaseCheckpointer) -> Any:
+        return entrypoint(checkpointer=saver, name="run")(lambda n: n)
+
+    with SqliteSaver(tmp_path / "runs.db") as saver:
+        with pytest.raises(StorageError, match="fails"):
+            run_on(FaultySaver(saver, "denied", 1)).invoke(3, thread_id="t")
+        gc.collect()
+        assert run_on(saver).invoke(None, thread_id="t") == 3
 
 
 @linux

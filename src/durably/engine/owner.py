@@ -191,7 +191,12 @@ class Owner:
 
     def is_alive(self, row: OwnerRow, now: float) -> bool:
         """Whether a process is still there, as far as anybody can tell."""
-        return row.until > now and not is_proved_dead(row.host)
+        return row.until > now and not is_proved_dead(row.host) and not self._was_let_go(row)
+
+    def _was_let_go(self, row: OwnerRow) -> bool:
+        """Whether it was an owner of this very process, and is there no more: its checkpointer has been thrown away."""
+        is_ours = row.host == self._host and "" not in row.host.split("|")
+        return is_ours and _owner_here(row.owner) is None
 
     def is_here(self, name: str) -> bool:
         """Whether that is this process: each of its attempts is asked for then."""
