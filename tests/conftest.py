@@ -27,13 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="stop every run after each call it records, and replay it from what is stored",
     )
+    parser.addoption("--wide", action="store_true", help="also what fails or kills at every place, at length")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once(reason): cannot be replayed by its nature; left out under --always-replay")
+    config.addinivalue_line("markers", "wide: a long form of another test; only under --wide")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wide = [] if config.getoption("--wide") else [item for item in items if item.get_closest_marker("wide")]
+    if wide:
+        config.hook.pytest_deselected(items=wide)
+        items[:] = [item for item in items if item not in wide]
     for item in items:
         mark = item.get_closest_marker("once")
         if mark is not None and config.getoption("--always-replay"):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from durably.checkpoint.base import BaseCheckpointer, Chunk, Work
+from durably.checkpoint.postgres import PostgresSaver
+from durably.checkpoint.sqlite import SqliteSaver
 
 
 class Bomb:
@@ -40,3 +42,37 @@ class Mortal(BaseCheckpointer):
         kept = super().append(chunks, durable=durable)
         self.bomb.moment()
         return kept
+
+    def session(self, *, durable: bool = False, is_async: bool = False) -> Any:
+        session: Any = super().session(durable=durable, is_async=is_async)
+        finish = session.finish
+
+        def mortal(chunk: Chunk) -> bool:
+            self.bomb.moment()
+            kept: bool = finish(chunk)
+            self.bomb.moment()
+            return kept
+
+        session.finish = mortal
+        return session
+
+
+class MortalSqlite(Mortal, SqliteSaver):
+    """On a file."""
+
+
+class MortalPostgres(Mortal, PostgresSaver):
+    """On a server."""
+
+
+def mortal_on(place: str, bomb: Bomb) -> Mortal:
+    """A checkpointer that may kill the process, on a place as `savers` understands it."""
+    kind, _, rest = place.partition(" ")
+    saver: Mortal
+    if kind == "postgres":
+        schema, _, conninfo = rest.partition(" ")
+        saver = MortalPostgres(conninfo, schema=schema)
+    else:
+        saver = MortalSqlite(place)
+    saver.bomb = bomb
+    return saver

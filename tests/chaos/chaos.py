@@ -84,7 +84,13 @@ def work(folder: Path, plan: Plan) -> None:
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each connection that a restart takes from it
     owner.LEASE_SECONDS = LEASE  # type: ignore[misc]
     with plan.saver(folder) as saver, ThreadPoolExecutor(AT_ONCE) as executor:
+        at_work(folder, os.getpid()).touch()
         list(executor.map(plan.made(saver, folder).work, range(plan.seed, plan.seed + AT_ONCE)))
+
+
+def at_work(folder: Path, pid: int) -> Path:
+    """A file that is there when a worker has begun: on a busy machine the others would never come to anything."""
+    return folder / f"at-work-{pid}"
 
 
 class Supervisor:
@@ -112,11 +118,12 @@ class Supervisor:
         while time.monotonic() < end if endless else all(worker.poll() is None for worker in self.crew):
             time.sleep(self.chance.uniform(0.2, 2.0) / self.plan.workers)
             victim = self.chance.randrange(self.plan.workers)
-            if not self.ledger.path.exists() or self.crew[victim].poll() is not None:
+            worker = self.crew[victim]
+            if not at_work(self.folder, worker.pid).exists() or worker.poll() is not None:
                 continue
             chance = self.chance.randrange(100)
             if chance < self.plan.pauses:
-                self._pause(self.crew[victim])
+                self._pause(worker)
             elif self.server is not None and chance < self.plan.pauses + RESTARTS:
                 self._restart(self.server)
             else:

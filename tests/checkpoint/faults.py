@@ -35,6 +35,7 @@ class FaultySaver(BaseCheckpointer):
         self.under = under
         self.serde = under.serde
         self.patience = under.patience
+        self.inline = under.inline  # type: ignore[misc]
         self.fault = fault
         self.at = at
         self.times = times

@@ -15,9 +15,12 @@ from faults import FAULTS, HIDDEN, Fault, FaultySaver
 
 from durably import Command, InMemorySaver, RetryPolicy, Workflow, entrypoint, get_runtime, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
+from durably.checkpoint.postgres import PostgresSaver
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import DatabaseLocked, EmptyInputError, StorageError
 from durably.types import Durability
+from postgres_server import Place
+from savers import SHARED
 
 THREAD = "t"
 
@@ -136,6 +139,14 @@ CASES = [
 ]
 
 
+WIDE = [
+    (case, durability)
+    for case in CASES
+    for durability in ("sync", "async", "exit")
+    if (case, durability) != (CASES[2], "sync")
+]
+
+
 @dataclass
 class Trial:
     """A run that goes through one fault to its end."""
@@ -143,6 +154,7 @@ class Trial:
     case: Case
     saver: FaultySaver
     durability: Durability
+    thread_id: str = THREAD
 
     def __post_init__(self) -> None:
         self.world = World()
@@ -152,8 +164,10 @@ class Trial:
     def run(self) -> Any:
         """Invoke, resume and answer, as somebody would who looks at the thread before each step."""
         for _ in range(12):
-            if any(run.status == "done" for run in self._under().runs(THREAD)):  # although its caller heard an error
-                return self._under().get_state(thread_id=THREAD).values
+            if any(
+                run.status == "done" for run in self._under().runs(self.thread_id)
+            ):  # although its caller heard an error
+                return self._under().get_state(thread_id=self.thread_id).values
             given = self._next()
             before = self._finished()
             effects = Counter(self.world.effects)
@@ -170,21 +184,21 @@ class Trial:
         raise AssertionError("it does not come to an end")
 
     def _invoke(self, given: Any) -> Any:
-        return self.flow.invoke(given, thread_id=THREAD, durability=self.durability)
+        return self.flow.invoke(given, thread_id=self.thread_id, durability=self.durability)
 
     def _next(self) -> Any:
         """What to invoke with, by what is stored."""
-        state = self._under().get_state(thread_id=THREAD)
+        state = self._under().get_state(thread_id=self.thread_id)
         if state.interrupts:
             return Command(resume={question.id: f"{question.value}!" for question in state.interrupts})
-        runs = self._under().runs(THREAD)
+        runs = self._under().runs(self.thread_id)
         return None if runs and not (self.durability == "exit" and runs[0].status == "running") else 1
 
     def _under(self) -> Workflow[int, Any]:
         return self.case.make(self.saver.under, World())
 
     def _finished(self) -> set[str]:
-        runs = self._under().runs(THREAD)
+        runs = self._under().runs(self.thread_id)
         return {call.id for call in runs[0].calls() if call.status == "returned"} if runs else set()
 
 
@@ -192,13 +206,13 @@ def everywhere(case: Case, make: Callable[[], BaseCheckpointer], fault: Fault, d
     """Fail at each commit in turn; how many there were."""
     at = 1
     while True:
-        trial = Trial(case, FaultySaver(make(), fault, at), durability)
+        trial = Trial(case, FaultySaver(make(), fault, at), durability, f"{fault} at {at}")
         assert trial.run() == case.result, f"{fault} at commit {at}"
         if fault in HIDDEN:
             assert not trial.heard, f"{fault} at commit {at} was heard of"
             assert set(trial.world.effects.values()) == {1}
         assert len(trial.world.effects) == case.effects or durability == "exit"
-        (run,) = trial._under().runs(THREAD)[:1]
+        (run,) = trial._under().runs(trial.thread_id)[:1]
         keys = [call.key for call in run.calls() if call.status == "returned"]
         assert run.status == "done"
         assert len(keys) == len(set(keys)) or fault == "denied"  # then it is written again, under the same key
@@ -222,9 +236,23 @@ def test_a_fault_at_every_commit_to_a_file(tmp_path: Path, case: Case, fault: Fa
     assert everywhere(case, lambda: SqliteSaver(next(paths)), fault, "sync") >= 4
 
 
+@pytest.mark.skipif("postgres" not in SHARED, reason="only on one of the Pythons")
+@pytest.mark.parametrize(
+    ("case", "durability"),
+    [(CASES[2], "sync"), *(pytest.param(case, durability, marks=pytest.mark.wide) for case, durability in WIDE)],
+    ids=lambda given: given if isinstance(given, str) else given.make.__name__,
+)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_every_commit_to_a_server(postgres: Place, case: Case, fault: Fault, durability: Durability) -> None:
+    with PostgresSaver(postgres.conninfo, schema=postgres.schema) as saver:
+        saver.setup()
+        assert everywhere(case, lambda: saver, fault, durability) >= (4 if durability == "sync" else 2)
+
+
 @task(transactional=True)
-def pay(amount: int, connection: sqlite3.Connection) -> int:
-    connection.execute("insert into payment values (?, ?)", (get_runtime().call_id, amount))
+def pay(amount: int, connection: Any) -> int:
+    mark = "?" if isinstance(connection, sqlite3.Connection) else "%s"
+    connection.execute(f"insert into payment values ({mark}, {mark})", (get_runtime().call_id, amount))
     return amount
 
 
@@ -256,6 +284,18 @@ def test_rows_and_records_of_transactional_tasks_stay_equal(fault: Fault, durabi
     for saver in made:
         paid = saver._database.rows("select amount from payment order by amount")
         assert paid == [(1,), (3,), (5,)]
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("durability", ["sync", "async"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_rows_and_records_stay_equal_on_a_server(postgres: Place, fault: Fault, durability: Durability) -> None:
+    with PostgresSaver(f"{postgres.conninfo} options=-csearch_path={postgres.schema}", schema=postgres.schema) as saver:
+        saver.setup()
+        saver._database.run("create table payment (call_id text primary key, amount integer)")
+        trials = everywhere(Case(paying, [1, 2, 3, 4, 5], 2), lambda: saver, fault, durability) + 1
+        paid = saver._database.rows("select amount, count(*) from payment group by 1 order by 1")
+        assert paid == [(1, trials), (3, trials), (5, trials)]
 
 
 # What else is written than by runs.

@@ -1,8 +1,9 @@
 """A program that is killed. Run by `test_crashes.py`, in processes of its own.
 
-``crashing.py campaign DIRECTORY MODE COLOUR`` forks one process per attempt. Each is killed with SIGKILL at one of the
-moments of the workflow (before and after every write, after every effect of a task), the next one goes on, is killed, too,
-and a third one ends the run. ``crashing.py shots ...`` kills at random times instead. What went wrong is printed as JSON.
+``crashing.py campaign DIRECTORY MODE COLOUR [PLACE]`` forks one process per attempt. Each is killed with SIGKILL at one of
+the moments of the workflow (before and after every write, after every effect of a task), the next one goes on, is killed,
+too, and a third one ends the run. ``crashing.py shots ...`` kills at random times instead. What went wrong is printed as
+JSON. Without a place, as `savers` understands it, there is a new file for each moment.
 
 ``crashing.py hold PATH SECONDS`` runs a workflow that waits in a task until a line comes in; its lease lasts some seconds.
 """
@@ -17,27 +18,36 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from durably import entrypoint, get_runtime, task
+from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.engine import owner
 from durably.engine.identity import call_id
 from durably.engine.journal import RETURNED, decode_records
 from durably.errors import EmptyInputError, Superseded
-from mortal import Bomb, Mortal
+from mortal import Bomb, mortal_on
+from savers import open_saver
 
 EXPECTED = [0, [[10, 11], [20, 21], 5, 5], 6]
 THREAD = {"configurable": {"thread_id": "t"}}
 
 
 class Place:
-    """Where one run leaves its traces."""
+    """Where one run leaves its traces.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: for files; its name is that of the thread.
+        database: as `savers` understands it; by default a file.
+    """
+
+    def __init__(self, directory: Path, database: str = "") -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.database = directory / "runs.db"
+        self.database = database or str(directory / "runs.db")
+        self.name = directory.name
         self.ledger = directory / "ledger"
         self.outcome = directory / "outcome"
 
@@ -54,22 +64,18 @@ class Place:
 
     def finished(self) -> set[str]:
         """The ids of the calls whose results are on disk."""
-        with SqliteSaver(self.database) as saver:
-            (found,) = saver.transact([_journal])
+        with open_saver(self.database) as saver:
+            (found,) = saver.transact([partial(_journal, self.name)])
         return found
 
 
-def _journal(transaction: Any) -> set[str]:
-    run = transaction.open("t").run
+def _journal(thread_id: str, transaction: Any) -> set[str]:
+    run = transaction.open(thread_id).run
     records = [] if run is None else decode_records(transaction.records(run.no))
     return {call_id(run.run_id, record.key) for record in records if record.kind == RETURNED}
 
 
-class MortalSaver(Mortal, SqliteSaver):
-    """On a file."""
-
-
-def program(place: Place, bomb: Bomb, saver: SqliteSaver, colour: str) -> Any:
+def program(place: Place, bomb: Bomb, saver: BaseCheckpointer, colour: str) -> Any:
     """The workflow."""
 
     def note(n: int) -> int:
@@ -120,13 +126,11 @@ def program(place: Place, bomb: Bomb, saver: SqliteSaver, colour: str) -> Any:
 def live(place: Place, at: int, mode: str, colour: str) -> None:
     """One process: goes on with the run, or starts it where there is none."""
     bomb = Bomb(at)
-    saver = MortalSaver(place.database)
-    saver.bomb = bomb
-    run = program(place, bomb, saver, colour)
+    run = program(place, bomb, mortal_on(place.database, bomb), colour)
     try:
-        result = run.invoke(None, THREAD, durability=mode)
+        result = run.invoke(None, thread_id=place.name, durability=mode)
     except EmptyInputError:
-        result = run.invoke(1, THREAD, durability=mode)
+        result = run.invoke(1, thread_id=place.name, durability=mode)
     place.outcome.write_text(json.dumps(result))
 
 
@@ -159,22 +163,22 @@ def life_and_death(
         lines = place.lines()[before:]
         again = done & {line.split()[1] for line in lines if line.startswith("ran")}
         if again:
-            problems.append(f"{place.database.parent.name}: finished calls ran again: {sorted(again)}")
+            problems.append(f"{place.name}: finished calls ran again: {sorted(again)}")
         if ended:
             break
     outcome = place.outcome.read_text() if place.outcome.exists() else "nothing"
     if outcome != json.dumps(EXPECTED):
-        problems.append(f"{place.database.parent.name}: ended with {outcome}")
+        problems.append(f"{place.name}: ended with {outcome}")
     return problems, killed
 
 
-def campaign(directory: Path, mode: str, colour: str) -> dict[str, Any]:
+def campaign(directory: Path, mode: str, colour: str, database: str = "") -> dict[str, Any]:
     """Die at every moment in turn, and again a little later."""
     chance = random.Random(f"{mode} {colour}")
     problems, kills, at = [], 0, 0
     while True:
         at += 1
-        place = Place(directory / f"at-{at}")
+        place = Place(directory / f"at-{at}", database)
         found, killed = life_and_death(place, [at, chance.randint(1, 9)], mode, colour, [])
         problems += found
         kills += killed
@@ -182,13 +186,13 @@ def campaign(directory: Path, mode: str, colour: str) -> dict[str, Any]:
             return {"moments": at - 1, "kills": kills, "problems": problems}
 
 
-def shots(directory: Path, mode: str, colour: str) -> dict[str, Any]:
+def shots(directory: Path, mode: str, colour: str, database: str = "") -> dict[str, Any]:
     """Die at random times."""
     chance = random.Random(f"{mode} {colour}")
     problems, kills = [], 0
     for number in range(25):
         times = [chance.uniform(0, 0.03) for _ in range(3)]
-        found, killed = life_and_death(Place(directory / f"shot-{number}"), [0, 0, 0], mode, colour, times)
+        found, killed = life_and_death(Place(directory / f"shot-{number}", database), [0, 0, 0], mode, colour, times)
         problems += found
         kills += killed
     return {"moments": 0, "kills": kills, "problems": problems}

@@ -18,18 +18,22 @@ from crashing import THREAD, holding
 
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ThreadBusy
+from savers import SHARED, place_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
+MOMENTS = {"sync": 18, "async": 11, "exit": 11}
+"""At least: 8 effects, and two moments for each write."""
+WIDE = [("sync", "sync"), ("sync", "async"), ("async", "async"), ("exit", "sync"), ("exit", "async")]
 SCRIPT = str(Path(__file__).with_name("crashing.py"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
-def report_of(what: str, directory: Path, mode: str, colour: str) -> dict[str, Any]:
+def report_of(what: str, directory: Path, mode: str, colour: str, *place: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, SCRIPT, what, str(directory), mode, colour],
+        [sys.executable, SCRIPT, what, str(directory), mode, colour, *place],
         capture_output=True,
-        timeout=100,
+        timeout=300,
         check=False,
         env=ENVIRONMENT,
     )
@@ -38,12 +42,35 @@ def report_of(what: str, directory: Path, mode: str, colour: str) -> dict[str, A
     return report
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-@pytest.mark.parametrize("mode", ["sync", "async", "exit"])
+@pytest.mark.parametrize(
+    ("mode", "colour"),
+    [
+        *((mode, colour) for mode in ("sync", "async") for colour in ("sync", "async")),
+        ("exit", "sync"),
+        pytest.param("exit", "async", marks=pytest.mark.wide),
+    ],
+)
 def test_killed_at_every_moment(tmp_path: Path, mode: str, colour: str) -> None:
     report = report_of("campaign", tmp_path, mode, colour)
     assert report["problems"] == []
-    assert report["moments"] >= {"sync": 18, "async": 11, "exit": 11}[mode], "8 effects, and two moments for each write"
+    assert report["moments"] >= MOMENTS[mode]
+    assert report["kills"] > report["moments"]
+
+
+@pytest.mark.skipif("postgres" not in SHARED, reason="only on one of the Pythons")
+@pytest.mark.parametrize(
+    ("mode", "colour"),
+    [
+        ("async", "sync"),
+        *(pytest.param(mode, colour, marks=pytest.mark.wide) for mode, colour in WIDE),
+    ],
+)
+def test_killed_at_every_moment_on_postgres(
+    request: pytest.FixtureRequest, tmp_path: Path, mode: str, colour: str
+) -> None:
+    report = report_of("campaign", tmp_path, mode, colour, place_of("postgres", request, tmp_path))
+    assert report["problems"] == []
+    assert report["moments"] >= MOMENTS[mode]
     assert report["kills"] > report["moments"]
 
 

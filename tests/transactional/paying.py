@@ -16,54 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mortal
 from durably import entrypoint, get_runtime, task
-from durably.checkpoint.base import BaseCheckpointer, Chunk
-from durably.checkpoint.postgres import PostgresSaver
-from durably.checkpoint.sqlite import SqliteSaver
+from durably.checkpoint.base import BaseCheckpointer
 from durably.errors import EmptyInputError
-from mortal import Bomb
+from mortal import Bomb, mortal_on
 from savers import open_saver
 
 EXPECTED = [[0, 1, 2], 3, 4]
-
-
-class Mortal(mortal.Mortal):
-    """And around the commits of transactional tasks."""
-
-    def session(self, *, durable: bool = False, is_async: bool = False) -> Any:
-        session = super().session(durable=durable, is_async=is_async)
-        finish = session.finish
-
-        def mortal(chunk: Chunk) -> bool:
-            self.bomb.moment()
-            kept = finish(chunk)
-            self.bomb.moment()
-            return kept
-
-        session.finish = mortal  # type: ignore[method-assign]
-        return session
-
-
-class MortalSqlite(Mortal, SqliteSaver):
-    """On a file."""
-
-
-class MortalPostgres(Mortal, PostgresSaver):
-    """On a server."""
-
-
-def mortal_on(place: str, bomb: Bomb) -> Mortal:
-    """A saver that may kill the process."""
-    kind, _, rest = place.partition(" ")
-    saver: Mortal
-    if kind == "postgres":
-        schema, _, conninfo = rest.partition(" ")
-        saver = MortalPostgres(conninfo, schema=schema)
-    else:
-        saver = MortalSqlite(place)
-    saver.bomb = bomb
-    return saver
 
 
 def flow_on(saver: BaseCheckpointer, bomb: Bomb) -> Any:
