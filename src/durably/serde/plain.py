@@ -43,12 +43,22 @@ def is_plain(value: object, limit: int) -> bool:
     for _ in range(MAX_DEPTH):
         if not _all_plain(map(type, level)):
             return False
-        if len(level) > _MANY and sum(len(part) for part in level if type(part) in _CONTAINERS) > limit:
-            raise Refusal("more parts than the size limit allows")
-        level = get_referents(*level)
+        level = _next_level(level, limit)
         if all_scalar(map(type, level)):
             return True
     return False
+
+
+def _next_level(level: list[object], limit: int) -> list[object]:
+    """The parts of all parts. A large level is gone through piece by piece, to stop before the memory is full."""
+    if len(level) <= _MANY:
+        return get_referents(*level)
+    parts: list[object] = []
+    for start in range(0, len(level), _MANY):
+        parts += get_referents(*level[start : start + _MANY])
+        if len(parts) > limit:
+            raise Refusal("more parts than the size limit allows")
+    return parts
 
 
 def _refuse_ext(code: int, data: memoryview) -> object:
