@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import zlib
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from durably.errors import DecodeError
 from durably.serde import TypedSerializer
-from durably.serde.delta import base_of, compress, expand, is_delta, restore, shrink
+from durably.serde.delta import Chain, base_of, compress, expand, is_delta, restore, shrink
 
 serializer = TypedSerializer()
 
@@ -69,9 +71,51 @@ def history(wrap: Any, turns: int) -> tuple[list[int], list[int]]:
 )
 def test_a_chat_costs_what_was_appended(wrap: Any) -> None:
     sizes, chains = history(wrap, 200)
-    assert sum(sizes[:11]) < 2.5 * 11 * 1_100
-    assert sum(sizes[100:]) < 2.5 * 100 * 1_100
-    assert max(chains) <= 62
+    assert sum(sizes[:11]) < 1.5 * 11 * 1_100
+    assert sum(sizes[100:]) < 1.5 * 100 * 1_100
+    assert max(chains) == 199
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 200), st.integers(0, 900)), max_size=90), st.integers(0, 5)
+)
+def test_chains_are_put_together_at_once(edits: list[tuple[int, int, int]], seed: int) -> None:
+    noise = random.Random(seed).randbytes
+    version = b"\x01" + noise(2000)
+    chain, versions = Chain(), [version]
+    chain.add(shrink(version))
+    for at, removed, added in edits:
+        version = version[: 1 + at] + noise(added) + version[1 + at + removed :]
+        chain.add(shrink(version, versions[-1]))
+        versions.append(version)
+        if added % 7 == 0:
+            assert chain.value() == version
+    assert chain.value() == version
+
+
+def test_a_chain_with_a_wrong_version_in_it_is_refused() -> None:
+    noise = random.Random(4).randbytes(3000)
+    versions = [b"\x01" + noise + b"?" * n for n in range(1, 4)]
+    chain = Chain()
+    chain.add(versions[0].replace(noise[1000:1004], b"play"))
+    for before, version in pairwise(versions):
+        chain.add(shrink(version, before))
+    with pytest.raises(DecodeError, match="earlier version"):
+        chain.value()
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_deltas_checked_by_their_base_are_read(form: int) -> None:
+    base = b"\x01" + b"all work and no play " * 200
+    edits = msgspec.msgpack.encode([b"", 0, len(base), b"makes Jack"])
+    check = zlib.crc32(base).to_bytes(4)
+    stored = b"\xc1D\x01" + check + edits
+    if form == 2:
+        packer = zlib.compressobj(1, zdict=base[-32_768:])
+        stored = b"\xc1D\x02" + check + len(edits).to_bytes(8) + packer.compress(edits) + packer.flush()
+    assert restore(stored, base) == base + b"makes Jack"
+    with pytest.raises(DecodeError, match="earlier version"):
+        restore(stored, base + b"x")
 
 
 def test_chains_are_bounded() -> None:
@@ -80,16 +124,17 @@ def test_chains_are_bounded() -> None:
         before = base_of(version)
         assert before is not None
         lengths[version] = lengths[before] + 1
-    assert max(lengths.values()) <= 31 * 4
+    assert max(lengths.values()) <= 1023 * 2
 
 
 def test_a_delta_needs_its_own_base() -> None:
     base, data = bytes(range(256)) * 20, bytes(range(256)) * 20 + b"new"
     delta = shrink(data, base)
     assert is_delta(delta)
-    for wrong in (None, b"", base[:-1], base + b"x"):
+    for wrong in (None, b"", base[:-1], b"x" + base, base.replace(b"a", b"b")):
         with pytest.raises(DecodeError, match="earlier version"):
             restore(delta, wrong)
+    assert restore(delta, base + b"never copied") == data
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from ..serde import Serializer
-from ..serde.delta import base_of, is_delta, restore, shrink
+from ..serde.delta import Chain, base_of, is_delta, shrink
 from .records import run_place
 from .rows import RunRow
 
@@ -49,11 +49,16 @@ class Saved:
     def of_chain(cls, chain: Sequence[RunRow], serde: Serializer) -> Saved:
         """Put a value together from the run, its base, that one's base, and so on to one that is stored whole."""
         newest, wanted = chain[0], _next_base(chain[0])
-        encoded, next_base = b"", None
+        unseal: Any = getattr(serde, "unseal", None)
+        if unseal is None:  # a serializer that only goes the whole way
+            stored = newest.saved or b""
+            return cls(newest, stored, (newest.no, stored), serde)
+        versions, next_base = Chain(), None
         for run in reversed(chain):
-            encoded = _restored(run, encoded, serde)
+            versions.add(unseal(run.saved or b"", run_place(run.run_id, "saved")))
             if run.saved_no == wanted:
-                next_base = (run.no, encoded)
+                next_base = (run.no, versions.value())
+        encoded = versions.value()
         return cls(newest, encoded, next_base or (newest.no, encoded), serde)
 
     def value(self) -> Any:
@@ -73,14 +78,6 @@ def _next_base(run: RunRow) -> int:
     """The version that the one after this is stored as a difference to."""
     base = base_of(run.saved_no)  # which counts from 0
     return run.saved_no if base is None else base + 1
-
-
-def _restored(run: RunRow, base: bytes, serde: Serializer) -> bytes:
-    unseal: Any = getattr(serde, "unseal", None)
-    stored = run.saved or b""
-    if unseal is None:
-        return stored
-    return restore(unseal(stored, run_place(run.run_id, "saved")), base if run.saved_base else None)
 
 
 def _seal(serde: Serializer, data: bytes, place: bytes) -> bytes:

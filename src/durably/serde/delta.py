@@ -7,15 +7,20 @@ serializer's ``seal``.
 Forms, told apart by their first two bytes (``c1`` begins no encoded value)::
 
     c1 5a 01 <size: 8 bytes> <zlib stream>                       compressed
-    c1 44 01 <CRC-32 of the base> <edits as msgpack>             delta: runs of the base, and new bytes
-    c1 44 02 <CRC-32 of the base> <size: 8 bytes> <zlib stream>  the same, compressed with the last 32 KiB
+    c1 44 03 <CRC-32> <edits as msgpack>                         delta: runs of the base, and new bytes
+    c1 44 04 <CRC-32> <size: 8 bytes> <zlib stream>              the same, compressed with the last 32 KiB
                                                                  of the base as dictionary
+    c1 44 01, c1 44 02                                           older, with the CRC-32 of the base
+
+The CRC-32 is the value's own, so that a chain of deltas can be put together in one go and is checked at its end.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -23,12 +28,12 @@ import msgspec
 from ..errors import DecodeError
 from .base import MAX_BYTES
 
-__all__ = ["COMPRESSED", "DELTA", "base_of", "compress", "expand", "is_delta", "restore", "shrink"]
+__all__ = ["COMPRESSED", "DELTA", "Chain", "base_of", "compress", "expand", "is_delta", "restore", "shrink"]
 
 COMPRESSED = b"\xc1Z"
 DELTA = b"\xc1D"
 _VERSION = b"\x01"
-_EDITS, _DICTIONARY = b"\x01", b"\x02"
+_BASE_EDITS, _BASE_DICTIONARY, _EDITS, _DICTIONARY = b"\x01", b"\x02", b"\x03", b"\x04"
 _SIZE = struct.Struct(">Q")
 _CHECK = struct.Struct(">I")
 
@@ -41,6 +46,8 @@ _MAX_SEARCH = 1 << 16
 _SURELY_SMALLER = 50
 _LEVEL = 1
 _WORTH = 0.8
+_MOST_PIECES = 64
+_MISSING = "a delta was read without the value it was made from: an earlier version is missing or damaged"
 
 
 def compress(data: bytes, over: int = COMPRESS_OVER) -> bytes:
@@ -124,9 +131,10 @@ def shrink(data: bytes, base: bytes | None = None) -> bytes:
     if not base or data.startswith((DELTA, COMPRESSED)):
         return compress(data)
     edits = msgspec.msgpack.encode(_runs(data, base))
-    delta = _header(_EDITS, base) + edits
+    check = _CHECK.pack(zlib.crc32(data))
+    delta = DELTA + _EDITS + check + edits
     if len(edits) > _BLOCK:
-        delta = min(delta, _with_dictionary(edits, base), key=len)
+        delta = min(delta, _with_dictionary(edits, base, check), key=len)
     if len(delta) * _SURELY_SMALLER < len(data):
         return delta
     whole = compress(data)
@@ -144,24 +152,104 @@ def restore(data: bytes, base: bytes | None = None, limit: int = MAX_BYTES) -> b
     Raises:
         DecodeError: the bytes are damaged, or ``base`` is another value than the delta was made from.
     """
-    if not is_delta(data):
-        return expand(data, limit)
-    start = 3 + _CHECK.size
-    if base is None or len(data) < start or _CHECK.pack(zlib.crc32(base)) != data[3:start]:
-        raise DecodeError("a delta was read without the value it was made from: an earlier version is missing")
-    if data[2:3] == _EDITS:
-        return _apply(data[start:], base, limit)
-    if data[2:3] == _DICTIONARY:
-        return _apply(_expand_with(data[start:], base, limit), base, limit)
-    raise DecodeError("a delta was written by a newer version of durably")
+    chain = Chain(base, limit)
+    chain.add(data)
+    return chain.value()
 
 
-def base_of(version: int, width: int = 32) -> int | None:
+class Chain:
+    """A value put together from what `shrink` gave for its versions, each a delta to the one before.
+
+    Args:
+        base: the encoded value of the version to begin with.
+        limit: the largest value, in bytes.
+
+    Example:
+        >>> first, second, third = b"a" * 500, b"a" * 500 + b"b" * 500, b"a" * 500 + b"b" * 500 + b"c"
+        >>> chain = Chain(first)
+        >>> chain.add(shrink(second, first))
+        >>> chain.add(shrink(third, second))
+        >>> chain.value() == third
+        True
+    """
+
+    def __init__(self, base: bytes | None = None, limit: int = MAX_BYTES) -> None:
+        self._limit = limit
+        self._parts: list[memoryview | bytes] | None = None if base is None else [base]
+        self._check: bytes | None = None  # of the value, where that was not checked yet
+
+    def add(self, data: bytes) -> None:
+        """Go on to the next version.
+
+        Raises:
+            DecodeError: its bytes are damaged, or those of an earlier one.
+        """
+        if not is_delta(data):
+            self._parts, self._check = [expand(data, self._limit)], None
+            return
+        start = 3 + _CHECK.size
+        form, check, edits = data[2:3], data[3:start], data[start:]
+        if self._parts is None or len(data) < start:
+            raise DecodeError(_MISSING)
+        if form not in (_EDITS, _DICTIONARY, _BASE_EDITS, _BASE_DICTIONARY):
+            raise DecodeError("a delta was written by a newer version of durably")
+        is_by_base = form in (_BASE_EDITS, _BASE_DICTIONARY)
+        if is_by_base and _CHECK.pack(zlib.crc32(self.value())) != check:
+            raise DecodeError(_MISSING)
+        pieces = _Pieces(self._parts)
+        if form in (_DICTIONARY, _BASE_DICTIONARY):
+            edits = _expand_with(edits, pieces.last(_WINDOW), self._limit)
+        self._parts = _apply(edits, pieces, self._limit)
+        self._check = None if is_by_base else check
+        if len(self._parts) > _MOST_PIECES:
+            self._parts = [b"".join(self._parts)]
+
+    def value(self) -> bytes:
+        """The encoded value of the version that was added last.
+
+        Raises:
+            DecodeError: it is not what was written: an earlier version is missing, or damaged.
+        """
+        whole = b"".join(self._parts or ())
+        if self._check is not None and _CHECK.pack(zlib.crc32(whole)) != self._check:
+            raise DecodeError(_MISSING)
+        self._parts, self._check = [whole], None
+        return whole
+
+
+class _Pieces:
+    """Bytes in pieces: what a chain is made of is copied once at its end, and not at each of its steps."""
+
+    __slots__ = ("_ends", "_parts")
+
+    def __init__(self, parts: list[memoryview | bytes]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def cut(self, start: int, end: int) -> list[memoryview | bytes]:
+        """The pieces from one place to another."""
+        if start == end:
+            return []
+        first, last = bisect_right(self._ends, start), bisect_left(self._ends, end)
+        found = self._parts[first : last + 1]
+        found[-1] = memoryview(found[-1])[: len(found[-1]) - (self._ends[last] - end)]
+        found[0] = memoryview(found[0])[start - (self._ends[first - 1] if first else 0) :]
+        return found
+
+    def last(self, count: int) -> bytes:
+        """At most so many bytes of the end."""
+        return b"".join(self.cut(max(0, len(self) - count), len(self)))
+
+
+def base_of(version: int, width: int = 1024) -> int | None:
     """The earlier version that a version is stored as a difference to, so that chains stay short.
 
     Of versions 1 to ``width - 1`` that is the one before; every ``width``-th version skips back over the
     versions between, every ``width ** 2``-th over more. A value that grows by a fixed amount costs about
-    that amount once for each digit of ``version``, and the chain to version 0 has at most
+    that amount once for each digit of ``version`` to base ``width``, and the chain to version 0 has at most
     ``width - 1`` steps for each digit.
 
     Args:
@@ -169,7 +257,7 @@ def base_of(version: int, width: int = 32) -> int | None:
         width: how many versions share a base.
 
     Example:
-        >>> [base_of(version) for version in (0, 1, 31, 32, 33, 64, 1024)]
+        >>> [base_of(version, width=32) for version in (0, 1, 31, 32, 33, 64, 1024)]
         [None, 0, 30, 0, 32, 32, 0]
     """
     if version == 0:
@@ -180,21 +268,17 @@ def base_of(version: int, width: int = 32) -> int | None:
     return version - step
 
 
-def _header(form: bytes, base: bytes) -> bytes:
-    return DELTA + form + _CHECK.pack(zlib.crc32(base))
-
-
-def _with_dictionary(edits: bytes, base: bytes) -> bytes:
+def _with_dictionary(edits: bytes, base: bytes, check: bytes) -> bytes:
     stream = zlib.compressobj(_LEVEL, zdict=base[-_WINDOW:])
     packed = stream.compress(edits) + stream.flush()
-    return b"".join((_header(_DICTIONARY, base), _SIZE.pack(len(edits)), packed))
+    return b"".join((DELTA, _DICTIONARY, check, _SIZE.pack(len(edits)), packed))
 
 
-def _expand_with(data: bytes, base: bytes, limit: int) -> bytes:
+def _expand_with(data: bytes, dictionary: bytes, limit: int) -> bytes:
     if len(data) < _SIZE.size:
         raise DecodeError("a delta is cut off")
     (size,) = _SIZE.unpack_from(data)
-    return _inflate(zlib.decompressobj(zdict=base[-_WINDOW:]), memoryview(data)[_SIZE.size :], size, limit)
+    return _inflate(zlib.decompressobj(zdict=dictionary), memoryview(data)[_SIZE.size :], size, limit)
 
 
 def _runs(data: bytes, base: bytes) -> list[int | bytes]:
@@ -274,23 +358,23 @@ def _back(data: bytes, position: int, start: int, base: bytes, offset: int) -> t
     return position, offset
 
 
-def _apply(edits: bytes, base: bytes, limit: int) -> bytes:
-    """Put the value together from runs of the base and new bytes."""
+def _apply(edits: bytes, base: _Pieces, limit: int) -> list[memoryview | bytes]:
+    """The pieces of the value: runs of the base, and new bytes."""
     try:
         runs = msgspec.msgpack.decode(edits, type=list[int | bytes])
     except (msgspec.MsgspecError, ValueError) as error:
         raise DecodeError(f"a damaged delta: {error}") from error
-    parts: list[bytes] = []
+    parts: list[memoryview | bytes] = []
     size = 0
     for literal, offset, length in zip(runs[0::3], runs[1::3], runs[2::3], strict=False):
         if type(literal) is not bytes or type(offset) is not int or type(length) is not int:
             raise DecodeError("a damaged delta")
         if offset < 0 or length < 0 or offset + length > len(base):
-            raise DecodeError("a delta that goes beyond the value it was made from")
+            raise DecodeError(_MISSING)
         size += len(literal) + length
         if size > limit:
             raise DecodeError(f"a delta that makes a value over the limit of {limit:,} bytes")
-        parts += (literal, base[offset : offset + length])
+        parts += (literal, *base.cut(offset, offset + length))
     if len(runs) % 3 != 1 or type(runs[-1]) is not bytes:
         raise DecodeError("a damaged delta")
-    return b"".join((*parts, runs[-1]))
+    return [part for part in (*parts, runs[-1]) if part]
