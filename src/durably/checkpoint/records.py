@@ -118,7 +118,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def key(self) -> Key:
         """What identifies the call."""
-        return Key(self.scope, self.name, self.n)
+        return tuple.__new__(Key, (self.scope, self.name, self.n))  # twice as fast as Key()
 
 
 encode_records = msgspec.msgpack.Encoder().encode

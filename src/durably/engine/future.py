@@ -230,6 +230,11 @@ class SharedFuture(Future[R]):
         self._state = RUNNING
         return True
 
+    def preset(self, value: Any) -> None:
+        """Set the result before anybody else knows the future."""
+        self._value = value
+        self._state = FINISHED
+
     def settle(self, state: str, value: Any = None, error: BaseException | None = None) -> bool:
         """Set the outcome and tell everybody; False when there is one already."""
         lock = self._lock

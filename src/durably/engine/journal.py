@@ -85,11 +85,11 @@ class Places:
         """Where a call is recorded."""
         return self.swapped.get(caller, caller)
 
-    def taken(self, key: Key) -> None:
+    def taken(self, key: tuple[str, str, int]) -> None:
         """A record lies at this key."""
-        scope, name, n = key
-        if n >= self._top.get((scope, name), -1):
-            self._top[scope, name] = n
+        family, n = key[:2], key[2]
+        if n >= self._top.get(family, -1):
+            self._top[family] = n
 
     def swap(self, caller: Key, key: Key) -> None:
         """Give a call another key; whose that was gets the call's own."""
@@ -121,7 +121,7 @@ class Journal:
 
     def __init__(self, records: Iterable[Entry] = (), *, strict: bool = False) -> None:
         self._strict = strict
-        self._unclaimed: dict[Key, Entry] = {}
+        self._unclaimed: dict[tuple[str, str, int], Entry] = {}  # by key, without the names: five times as fast to make
         self._moved: defaultdict[tuple[str, str, bytes], deque[Key]] | None = None
         self._places = Places()
         self.memories: list[Record] = []  # of nested workflows that remember across runs
@@ -142,20 +142,23 @@ class Journal:
 
     def add(self, record: Entry) -> None:
         """Offer a record to a call to come."""
-        key = record.key
-        self._unclaimed.pop(key, None)  # so that the order is that of the latest records
-        self._unclaimed[key] = record
+        key = (record.scope, record.name, record.n) if type(record) is Record else record.key
+        unclaimed = self._unclaimed
+        if key in unclaimed:
+            del unclaimed[key]  # so that the order is that of the latest records
+        unclaimed[key] = record
         self._places.taken(key)
-        if isinstance(record, Record) and record.memory:
+        if type(record) is Record and record.memory:
             self.memories.append(record)
         if self._moved is not None:
-            self._moved[_kin(record)].append(key)
+            self._moved[_kin(record)].append(record.key)
 
     def before(self, key: Key) -> set[Key]:
         """The unclaimed calls of a fact's scope, and of its branches, that were recorded before the fact."""
         body, branches = body_of(key.scope), f"{key.scope}~"
         found = set[Key]()
-        for other in self._unclaimed:
+        for record in self._unclaimed.values():
+            other = record.key
             if other == key:
                 break
             if other.scope == key.scope or (other.scope.startswith(branches) and body_of(other.scope) == body):
@@ -190,7 +193,7 @@ class Journal:
         """
         key = self._places.of(caller)
         record = self._unclaimed.get(key)
-        if record is not None and record.fingerprint in (fingerprint, b""):  # none: a result that was set in a fork
+        if record is not None and self._is_of(record, fingerprint):
             return key, self._unclaimed.pop(key)
         moved = self._find_moved(caller, fingerprint)
         if moved is not None:
@@ -206,13 +209,27 @@ class Journal:
             self._refuse_new(caller)
         return (key if record is None else self._places.renew(caller)), None
 
+    def claim_own(self, caller: Key, fingerprint: bytes) -> Entry | None:
+        """The most frequent case of `claim`: the record at the call's own key, made with the same arguments."""
+        record = self._unclaimed.get(caller)
+        if record is None or self._places.swapped or not self._is_of(record, fingerprint):
+            return None
+        del self._unclaimed[caller]
+        return record
+
+    @staticmethod
+    def _is_of(record: Entry, fingerprint: bytes) -> bool:
+        """Whether a record was made with these arguments, or is a result that was set in a fork, which has none."""
+        return record.fingerprint == fingerprint or not record.fingerprint
+
     def leftovers(self, body: str) -> Iterator[Entry]:
         """The records of a body's own calls that nothing has claimed."""
         return (record for record in self._unclaimed.values() if body_of(record.key.scope) == body)
 
     def unclaimed(self, scope: str) -> list[Key]:
         """The calls of a scope that nothing has claimed."""
-        return [key for key in self._unclaimed if key.scope == scope and not key.name.startswith(PATCH)]
+        keys = (record.key for record in self._unclaimed.values())
+        return [key for key in keys if key.scope == scope and not key.name.startswith(PATCH)]
 
     def report_leftovers(self, body: str) -> None:
         """Warn of, or in strict mode refuse, what a body recorded before and did not call this time."""
@@ -244,7 +261,7 @@ class Journal:
 
         Records with higher numbers are no objection: they are of calls that ended before this one did.
         """
-        recorded = [str(k) for k in self._unclaimed if k[:2] == key[:2] and k.n < key.n]
+        recorded = [str(Key(*k)) for k in self._unclaimed if k[:2] == key[:2] and k[2] < key.n]
         if recorded:
             self._differs(f"call {key} is new, while the recorded calls {', '.join(recorded[:5])} were not made")
 

@@ -16,6 +16,7 @@ from .steps import Steps
 from .summary import summary_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import Lock
 
     from ..checkpoint.base import BaseCheckpointer
@@ -82,22 +83,36 @@ class Recorder:
         """The record that belongs to a call, None where it has to run."""
         if not call.env.journaled:
             return None
+        recognized: Sequence[Any] = ()
         if self._log is not None:
             identity = call.function.identity
             arguments = call.function.parameters.bound(call.args, call.kwargs)  # which fit, or are refused
             recognized = arguments if identity is None else identity(*call.args, **call.kwargs)
             call.fingerprint = self.serde.fingerprint(recognized)
+        entry = self._find(call, recognized) if self._journal else None
+        if entry is None and self._log is not None:
             call.summary = summary_of(recognized)
-        if not self._journal:
-            return None
-        call.key, entry = self._claim(call.key, call.fingerprint, call.summary)
         return entry
 
-    def _claim(self, caller: Key, fingerprint: bytes, summary: str = "") -> tuple[Key, Entry | None]:
+    def _find(self, call: TaskFuture[Any], recognized: Sequence[Any]) -> Entry | None:
+        lock, kept = self._lock, call.parent is not None and call.parent.keeps
+        lock.acquire()
+        try:
+            entry = self._journal.claim_own(call.key, call.fingerprint)
+            if entry is None:
+                explain = partial(self._what_changed, recognized)
+                call.key, entry = self._journal.claim(call.key, call.fingerprint, explain)
+            if entry is not None and kept:
+                self._kept.append(entry)
+            return entry
+        finally:
+            lock.release()
+
+    def _claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
         if not self._journal:
             return caller, None
         with self._lock:
-            key, entry = self._journal.claim(caller, fingerprint, partial(self._what_changed, summary))
+            key, entry = self._journal.claim(caller, fingerprint)
             if entry is not None:
                 self._kept.append(entry)
             return key, entry
@@ -123,11 +138,11 @@ class Recorder:
             return Mark(self, key, decided=True, failed=self.error_of(entry), before=before, entry=entry)
         return Mark(self, key, decided=True, entry=entry)
 
-    def memories(self, key: Key) -> list[Record]:
-        """What nested workflows saved inside a call that is not made again, oldest first."""
+    def memories(self, entry: Entry) -> Sequence[Record]:
+        """What nested workflows saved inside a recorded call, which is not made again, oldest first."""
         if not self._journal.memories:
-            return []
-        path = body_path(key)
+            return ()
+        path = body_path(entry.key)
         with self._lock:
             return [record for record in self._journal.memories if in_body(record.key, path)]
 
@@ -141,13 +156,15 @@ class Recorder:
         with self._lock:
             return self._journal.unclaimed(scope)
 
-    def _what_changed(self, summary: str, entry: Entry) -> str:
+    def _what_changed(self, recognized: Sequence[Any], entry: Entry) -> str:
         was = "" if isinstance(entry, Kept) else unsealed_summary(entry, self.run_id, self.serde)
-        return f"they were {was or 'not noted'}, and are now {summary}"
+        return f"they were {was or 'not noted'}, and are now {summary_of(recognized)}"
 
     def value(self, entry: Entry) -> Any:
         """The recorded result or answer."""
-        return entry.value if isinstance(entry, Kept) else self.serde.loads(entry.data, self.place(entry.key))
+        if isinstance(entry, Kept):
+            return entry.value
+        return self.serde.loads(entry.data, self.place(entry.key) if self._binds else b"")
 
     def error_of(self, entry: Record) -> BaseException:
         """The recorded exception, or a `TaskFailed` that stands for it."""

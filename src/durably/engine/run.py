@@ -178,11 +178,16 @@ class Run:
     def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
         if scope.body.env.taps:
             announce.started(call)
-        for record in self.recorder.memories(entry.key):
+        for record in self.recorder.memories(entry):
             self.memory[record.memory] = self.recorder.value(record)[1]
         if isinstance(entry, Kept) or entry.kind != RAISED:
             value = self.recorder.value(entry)
-            call.settle(FINISHED, self._unfolded(call, value) if call.keeps_memory else value)
+            if call.keeps_memory:
+                value = self._unfolded(call, value)
+            if call.pending:  # nobody has been given it yet
+                call.preset(value)
+            else:
+                call.settle(FINISHED, value)
             return
         error = self.recorder.error_of(entry)
         call.because = entry.because
@@ -305,7 +310,8 @@ class Run:
             if entry is None and call.cancelling:
                 call.settle(CANCELLED)
             else:
-                call.release()
+                if entry is None:
+                    call.release()
                 self._begin(scope, call, entry)
 
     def is_patched(self, scope: Scope, name: str) -> bool:
