@@ -74,7 +74,7 @@ class TestAfterARestart:
             long.result()
             return said
 
-        with virtual_clock() as clock:
+        with virtual_clock(patience=0.2) as clock:  # the body, on a thread, begins both sleeps in that
             watch = Stopwatch(clock)
             with pytest.raises(ConnectionError):
                 do(flow, "invoke", 1, thread_id="a")
