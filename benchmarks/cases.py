@@ -76,6 +76,11 @@ def together(size: int) -> int:
     return 1
 
 
+def runs_of(callers: int) -> int:
+    """How many workflows so many callers run together."""
+    return max(64, 4 * callers)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One shape of work, in the programs a function of this name, and with ``async_`` in front one for the other colour.
@@ -174,8 +179,6 @@ def nothing(case: Case) -> None:
     return None
 
 
-RUNS = 256  # workflows, whatever the number of callers
-
 SCENARIOS = {
     "empty": Scenario(
         "empty workflow, new threads",
@@ -199,9 +202,9 @@ SCENARIOS = {
         "workflows of 3 tasks, by callers",
         rows_of_a_workflow,
         (1, 8, 64),
-        (64,),
+        (8,),
         kept=(SQLITE, SQLITE_FULL, POSTGRES),
-        units=lambda size: RUNS,
+        units=runs_of,
     ),
     "resume": Scenario(
         "resume, by recorded tasks",
@@ -266,5 +269,5 @@ def units(case: Case) -> int:
     if case.scenario in SCENARIOS:
         return SCENARIOS[case.scenario].units(case.size)
     if case.scenario == "insert_results":
-        return RUNS
+        return runs_of(case.size)
     return 1 if case.scenario in WHOLE else case.size

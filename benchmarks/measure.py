@@ -16,7 +16,7 @@ from .systems import HERE, System, note
 
 ENOUGH = 0.3  # seconds of measured work, after which a process does not repeat it
 LIMIT = 900  # seconds; only a measurement that hangs takes longer
-SLOW = 8  # seconds; where the process of a measurement takes longer, it is measured in the first round only
+SLOW = 4  # seconds; where the process of a measurement takes longer, it is measured in the first round only
 
 
 @dataclass

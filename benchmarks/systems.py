@@ -65,7 +65,7 @@ DBOS = System(
     ("dbos==3.*", PSYCOPG),
     imports=False,
     backends=("sqlite-normal", "postgres"),
-    largest=5_000,
+    largest=1_000,
 )
 BARE = System("bare", "bare.py", "", ("msgspec", PSYCOPG), imports=False)
 

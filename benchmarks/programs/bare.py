@@ -17,7 +17,9 @@ RESULTS = b"x" * 3_000  # of a workflow of three tasks
 MB = 1_000_000
 
 
-RUNS = 256  # workflows, whatever the number of callers
+def runs_of(callers: int) -> int:
+    """How many workflows so many callers run together."""
+    return max(64, 4 * callers)
 
 
 class Setting:
@@ -135,13 +137,13 @@ def insert(setting: Setting, size: int, row: bytes = ROW) -> Callable[[], None]:
 def insert_results(setting: Setting, size: int) -> Callable[[], None]:
     """A row and a commit for each of the workflows, by so many threads, each with its connection; on SQLite by one."""
     if not setting.is_postgres:
-        return insert(setting, RUNS, RESULTS)
+        return insert(setting, runs_of(size), RESULTS)
     import psycopg
 
     connections = [psycopg.connect(setting.path, autocommit=True) for _ in range(size)]
 
     def caller(connection: psycopg.Connection) -> None:
-        for _ in range(RUNS // size):
+        for _ in range(runs_of(size) // size):
             connection.execute(setting.insert, (RESULTS,))
 
     def work() -> None:
@@ -158,7 +160,7 @@ async def async_insert_results(setting: Setting, size: int) -> Callable[[], Any]
     connections = [await psycopg.AsyncConnection.connect(setting.path, autocommit=True) for _ in range(size)]
 
     async def caller(connection: psycopg.AsyncConnection) -> None:
-        for _ in range(RUNS // size):
+        for _ in range(runs_of(size) // size):
             await connection.execute(setting.insert, (RESULTS,))
 
     async def work() -> None:

@@ -23,7 +23,6 @@ from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint, task
 
 NAP = 0.05  # seconds
-RUNS = 256  # workflows, whatever the number of callers
 MB = 1_000_000
 
 
@@ -285,6 +284,11 @@ def async_naps(setting: Setting, size: int) -> Callable[[], Any]:
 # -------------------------------------------------------------------------------------------------- throughput
 
 
+def runs_of(callers: int) -> int:
+    """How many workflows so many callers run together."""
+    return max(64, 4 * callers)
+
+
 @task
 def kilobyte(number: int) -> str:
     return chr(97 + number % 26) * 1_000
@@ -307,7 +311,7 @@ def callers(setting: Setting, size: int) -> Callable[[], None]:
 
     def work() -> None:
         with ThreadPoolExecutor(size) as pool:
-            assert sum(pool.map(run, range(RUNS))) == 3_000 * RUNS
+            assert sum(pool.map(run, range(runs_of(size)))) == 3_000 * runs_of(size)
 
     return work
 
@@ -321,8 +325,8 @@ def async_callers(setting: Setting, size: int) -> Callable[[], Any]:
         return sum([await workflow.ainvoke(number, setting.thread(), **setting.options) for number in numbers])
 
     async def work() -> None:
-        numbers = iter(range(RUNS))
-        assert sum(await asyncio.gather(*[caller(numbers) for _ in range(size)])) == 3_000 * RUNS
+        numbers = iter(range(runs_of(size)))
+        assert sum(await asyncio.gather(*[caller(numbers) for _ in range(size)])) == 3_000 * runs_of(size)
 
     return work
 

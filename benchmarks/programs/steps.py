@@ -15,7 +15,11 @@ from typing import Any
 from dbos import DBOS, SetWorkflowID
 
 NAP = 0.05  # seconds
-RUNS = 256  # workflows, whatever the number of callers
+
+
+def runs_of(callers: int) -> int:
+    """How many workflows so many callers run together."""
+    return max(64, 4 * callers)
 
 
 class Setting:
@@ -206,7 +210,7 @@ def async_naps(setting: Setting, size: int) -> Callable[[], Any]:
 def callers(setting: Setting, size: int) -> Callable[[], None]:
     def work() -> None:
         with ThreadPoolExecutor(size) as pool:
-            assert sum(pool.map(three_steps, range(RUNS))) == 3_000 * RUNS
+            assert sum(pool.map(three_steps, range(runs_of(size)))) == 3_000 * runs_of(size)
 
     return work
 
@@ -216,8 +220,8 @@ def async_callers(setting: Setting, size: int) -> Callable[[], Any]:
         return sum([await async_three_steps(number) for number in numbers])
 
     async def work() -> None:
-        numbers = iter(range(RUNS))
-        assert sum(await asyncio.gather(*[caller(numbers) for _ in range(size)])) == 3_000 * RUNS
+        numbers = iter(range(runs_of(size)))
+        assert sum(await asyncio.gather(*[caller(numbers) for _ in range(size)])) == 3_000 * runs_of(size)
 
     return work
 
