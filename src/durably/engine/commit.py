@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
 from ..errors import DurablyError, Superseded, TransactionError
+from .gate import Acquire, Gate
 from .journal import FORGOTTEN, SAID, Record, decode_records, encode_records
 from .news import Bells
 from .patience import Patience
-from .steps import TURN, Acquire, Do, Gate, Steps
+from .steps import TURN, Do, Steps
 from .threads import pool, sentinel
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ class Committer:
 
     def lead(self) -> None:
         """Write what there is, unless somebody is at it or the database is locked just now."""
-        if self._leading.acquire(blocking=False):
+        if self._leading.acquire():
             try:
                 self._write()
             except Busy as busy:

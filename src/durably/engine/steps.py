@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
-from threading import Lock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 __all__ = [
     "TURN",
-    "Acquire",
     "Clock",
     "Do",
-    "Gate",
     "Pause",
     "Rest",
     "Step",
@@ -171,62 +168,6 @@ class Turn:
 
 
 TURN: Final = Turn()
-
-
-class Gate:
-    """A lock that is held for the length of a commit, and that both threads and event loops wait for."""
-
-    __slots__ = ("_guard", "_lock", "_waiting")
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._guard = Lock()
-        self._waiting: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take it, as one takes a lock."""
-        return self._lock.acquire(blocking)
-
-    def release(self) -> None:
-        """Give it back. Each loop is woken once, however many of its tasks wait."""
-        self._lock.release()
-        with self._guard:
-            waiting, self._waiting = self._waiting, {}
-        for loop, event in waiting.items():
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # it has been closed
-                pass
-
-    async def released(self) -> None:
-        """Wait until it may be free."""
-        with self._guard:
-            event = self._waiting.setdefault(asyncio.get_running_loop(), asyncio.Event())
-        if not self._lock.locked():  # it was given back before that was noted
-            return
-        await event.wait()
-
-
-class Acquire:
-    """Take a gate, unless ``done`` says that this is not needed any more; whether it was taken."""
-
-    __slots__ = ("done", "gate")
-
-    def __init__(self, gate: Gate, done: Callable[[], bool] = lambda: False) -> None:
-        self.gate = gate
-        self.done = done
-
-    def block(self) -> bool:
-        """Wait in the lock's own queue."""
-        return self.gate.acquire()
-
-    async def wait(self) -> bool:
-        """Wait with the others of the loop."""
-        while not self.done():
-            if self.gate.acquire(blocking=False):
-                return True
-            await self.gate.released()
-        return False
 
 
 class Do(Generic[T]):
