@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "Schema", "Source"]
 
+CHECKPOINT_PAGES = 4000
+"""How long the write-ahead log gets, in pages of 4 KB: moving it into the file costs two flushes of the disk whatever its length,
+and pages that were written again and again are moved once."""
+
 SOURCES = "give the path of a file, ':memory:' or a sqlite3.Connection"
 
 Source = str | os.PathLike[str] | sqlite3.Connection
@@ -26,6 +30,8 @@ Source = str | os.PathLike[str] | sqlite3.Connection
 Synchronous = Literal["FULL", "NORMAL"]
 
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+REFUSALS = (sqlite3.Error, OverflowError)
+"""What SQLite raises; the second one for a number that no column can hold."""
 UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
@@ -79,48 +85,39 @@ class Database:
     def rows(self, sql: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one reading statement and return all its rows."""
         with self.lock, self._translated():
-            return self._cursor().execute(sql, bound).fetchall()
+            return self.cursor().execute(sql, bound).fetchall()
 
     def run(self, sql: str, bound: Sequence[Any] = ()) -> int:
         """Run one writing statement as a transaction of its own; returns how many rows it changed."""
         with self.lock, self._translated():
-            return self._cursor().execute(sql, bound).rowcount
+            return self.cursor().execute(sql, bound).rowcount
 
     def shrink(self) -> None:
         """Give the space of deleted rows back to the operating system."""
         with self.lock, self._translated():
             # A script is stepped to its end; a single statement without columns would free one page.
-            self._cursor().executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+            self.cursor().executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def flush(self, synchronous: Synchronous) -> None:
         """From now on have commits survive a power cut, or not."""
         if synchronous != self._synchronous:
             with self.lock, self._translated():
-                self._cursor().execute(f"PRAGMA synchronous={synchronous}")
+                self.cursor().execute(f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
 
-    @contextmanager
-    def transaction(self, *, writing: bool = True) -> Iterator[sqlite3.Cursor]:
+    def transaction(self, *, writing: bool = True, synchronous: Synchronous | None = None) -> Transaction:
         """See one state of the database; what the block writes is committed whole, or not at all.
 
         Args:
             writing: hold the write lock from the start, so that nothing read in the block changes meanwhile.
+            synchronous: what commits wait for from now on, None for what they do.
         """
-        with self.lock, self._translated():
-            cursor = self._cursor()
-            cursor.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                if cursor.connection.in_transaction:
-                    cursor.execute("ROLLBACK")
-                raise
+        return Transaction(self, "BEGIN IMMEDIATE" if writing else "BEGIN", synchronous)
 
     def open(self) -> None:
         """Open and check the database now, so that its owner learns of trouble at once."""
         with self.lock, self._translated():
-            self._cursor()
+            self.cursor()
 
     def close(self) -> None:
         """Close the connection, unless it was given; a closed database cannot be used any more."""
@@ -139,7 +136,8 @@ class Database:
         if getattr(self, "lock", None) is not None:
             self.close()
 
-    def _cursor(self) -> sqlite3.Cursor:
+    def cursor(self) -> sqlite3.Cursor:
+        """The connection, opened if need be. The lock is held."""
         if self._closed:
             raise StorageError(f"the {self.schema.part} on {self.name} has been closed; make a new one")
         # SQLite forbids carrying a file's connection into a forked child. Memory has no other copy to open.
@@ -172,6 +170,7 @@ class Database:
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA trusted_schema=OFF")  # a file that somebody else has made may hold triggers
             use_wal(connection, self.timeout)
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         except BaseException:
             connection.close()
@@ -182,12 +181,11 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise self._explained(error) from error
-        except OverflowError as error:  # a number that no column can hold
-            raise StorageError(f"the {self.schema.part} database {self.name} refused: {error}") from error
+        except REFUSALS as error:
+            raise self.explained(error) from error
 
-    def _explained(self, error: sqlite3.Error) -> StorageError | ConfigError:
+    def explained(self, error: sqlite3.Error | OverflowError) -> StorageError | ConfigError:
+        """What to raise in the place of an error of SQLite's."""
         part, name = self.schema.part, self.name
         # Extended codes carry the primary one in their low byte.
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -204,6 +202,57 @@ class Database:
                 f"open it with sqlite3.connect(..., check_same_thread=False)"
             )
         return StorageError(f"the {part} database {name} refused: {error}")
+
+
+class Transaction:
+    """See `Database.transaction`. A class, since a generator would take as long as a statement."""
+
+    __slots__ = ("_begin", "_cursor", "_database", "_synchronous")
+    _cursor: sqlite3.Cursor
+
+    def __init__(self, database: Database, begin: str, synchronous: Synchronous | None) -> None:
+        self._database = database
+        self._begin = begin
+        self._synchronous = synchronous
+
+    def __enter__(self) -> sqlite3.Cursor:
+        database = self._database
+        database.lock.acquire()
+        try:
+            if self._synchronous is not None:
+                database.flush(self._synchronous)
+            self._cursor = cursor = database.cursor()
+            cursor.execute(self._begin)
+        except BaseException as error:
+            database.lock.release()
+            if isinstance(error, REFUSALS):
+                raise database.explained(error) from error
+            raise
+        return cursor
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        try:
+            if kind is None:
+                self._commit()
+            else:
+                self._roll_back()
+        except REFUSALS as trouble:
+            raise self._database.explained(trouble) from trouble
+        finally:
+            self._database.lock.release()
+        if isinstance(error, REFUSALS):
+            raise self._database.explained(error) from error
+
+    def _commit(self) -> None:
+        try:
+            self._cursor.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._cursor.connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
 
 
 def use_wal(connection: sqlite3.Connection, timeout: float) -> None:

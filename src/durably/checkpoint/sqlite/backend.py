@@ -301,18 +301,20 @@ class SqliteSaver(BaseCheckpointer):
 
     def transact(self, works: Sequence[Work], *, durable: bool = False) -> list[Any]:
         """See `BaseCheckpointer.transact`."""
-        with self._transaction(durable) as cursor:
-            statements = _Statements(cursor)
-            return [_attempt(work, statements) for work in works]
+        try:
+            with self._database.transaction(synchronous=self._waits_for(durable)) as cursor:
+                statements = _Statements(cursor)
+                return [_attempt(work, statements) for work in works]
+        except DatabaseLocked as locked:
+            raise Busy(str(locked)) from locked
 
     def read(self, work: Work) -> Any:
         """See `BaseCheckpointer.read`; nobody who writes is kept waiting."""
-        with self._database.lock:
-            try:
-                with self._database.transaction(writing=False) as cursor:
-                    return work(_Statements(cursor))
-            except DatabaseLocked as locked:
-                raise Busy(str(locked)) from locked
+        try:
+            with self._database.transaction(writing=False) as cursor:
+                return work(_Statements(cursor))
+        except DatabaseLocked as locked:
+            raise Busy(str(locked)) from locked
 
     def append(self, chunks: Sequence[Chunk], *, durable: bool = False) -> list[bool]:
         """See `BaseCheckpointer.append`; a single chunk is a single statement."""
@@ -346,11 +348,14 @@ class SqliteSaver(BaseCheckpointer):
         """Close the connection, unless it was given."""
         self._database.close()
 
+    def _waits_for(self, durable: bool) -> Synchronous:
+        return self._durable if durable else "NORMAL"
+
     @contextmanager
     def _using(self, durable: bool) -> Iterator[None]:
         with self._database.lock:
             try:
-                self._database.flush(self._durable if durable else "NORMAL")
+                self._database.flush(self._waits_for(durable))
                 yield
             except DatabaseLocked as locked:
                 raise Busy(str(locked)) from locked
