@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Database", "Schema", "Source"]
 
 CHECKPOINT_PAGES = 4000
-"""How long the write-ahead log gets, in pages of 4 KB: moving it into the file costs two flushes of the disk whatever its length,
-and pages that were written again and again are moved once."""
+"""How long the write-ahead log gets, in pages of 4 KB. Moving it into the file costs two flushes of the disk whatever its
+length, and pages that were written again and again are moved once."""
 
 SOURCES = "give the path of a file, ':memory:' or a sqlite3.Connection"
 

@@ -69,24 +69,29 @@ def test_it_is_handed_on_in_the_order_of_coming() -> None:
 
 
 def test_who_is_interrupted_while_waiting_holds_nothing_up() -> None:
-    gate = Gate()
+    gate, interrupted = Gate(), threading.Event()
     assert gate.acquire()
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)  # SIGINT itself may be ignored
+
+    def interrupt_once(*_: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
 
     def interrupt() -> None:
         waiting(gate, 1)
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGUSR1)
+        while not interrupted.wait(0.01):  # a signal that comes just before the thread sleeps does not wake it
+            signal.pthread_kill(main, signal.SIGUSR1)
 
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, interrupt_once)
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             gate.wait(never)
+        thread.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    thread.join()
     gate.release()
     assert gate.acquire()
 

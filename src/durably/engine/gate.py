@@ -47,20 +47,25 @@ class Gate:
 
     def wait(self, done: Callable[[], bool]) -> bool:
         """Block until it is taken, or until ``done``; whether it was taken."""
-        while True:
-            with self._guard:
-                if not self._held:
-                    self._held = True
-                    return True
-                waiter = _Waiter(done)
-                self._threads.append(waiter)
+        while not self.acquire():
+            waiter = _Waiter(done)
             try:
+                self._line_up(waiter)
                 waiter.woken.acquire()
             except BaseException:
                 self._leave(waiter)
                 raise
             if waiter.holds or done():
                 return waiter.holds
+        return True
+
+    def _line_up(self, waiter: _Waiter) -> None:
+        with self._guard:
+            if self._held:
+                self._threads.append(waiter)
+            else:
+                self._held = waiter.holds = True
+                waiter.woken.release()
 
     def _leave(self, waiter: _Waiter) -> None:
         """Somebody interrupts a thread that waits."""
