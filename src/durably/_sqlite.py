@@ -209,6 +209,7 @@ class Transaction:
 
     __slots__ = ("_begin", "_cursor", "_database", "_synchronous")
     _cursor: sqlite3.Cursor
+    _synchronous: Synchronous | None
 
     def __init__(self, database: Database, begin: str, synchronous: Synchronous | None) -> None:
         self._database = database
