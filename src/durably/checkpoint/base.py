@@ -15,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ConfigError, DatabaseLocked, DatabaseUnavailable, DurablyError
-from .retention import copying, cutoff, deleting_runs, deleting_thread, pruning
+from .copying import copying, reading, resealing, writing
+from .retention import cutoff, deleting_runs, deleting_thread, pruning
 from .rows import (
     Away,
     Busy,
@@ -188,6 +189,38 @@ class BaseCheckpointer(ABC):
         """
         return int(self._write(copying(str(source_thread_id), str(target_thread_id), self.serde)))
 
+    def copy_to(self, other: BaseCheckpointer, thread_id: str | None = None) -> int:
+        """Copy threads to another database, of whatever kind, with their history; returns how many were copied.
+
+        Threads and runs keep their names, so that checkpoint ids, idempotency keys, open questions and submitted runs are
+        there what they are here. A thread that is there already is left alone, so a copy that was interrupted can be made
+        again. Stop the programs that use the threads before: nothing keeps two databases in step.
+
+        Args:
+            other: the other database.
+            thread_id: the thread; None for all threads.
+
+        Raises:
+            ConfigError: there is no such thread, or the two serializers do not understand each other.
+
+        >>> from durably import InMemorySaver, entrypoint
+        >>> old, new = InMemorySaver(), InMemorySaver()
+        >>> @entrypoint(checkpointer=old)
+        ... def count(_: int, *, previous: int = 0) -> int:
+        ...     return previous + 1
+        >>> [count.invoke(0, thread_id="a") for _ in range(3)]
+        [1, 2, 3]
+        >>> old.copy_to(new), old.copy_to(new)
+        (1, 0)
+        """
+        serde, copied = resealing(self.serde, other.serde), 0
+        for name in self._thread_ids() if thread_id is None else [str(thread_id)]:
+            history = self._write(reading(name))
+            if history is None and thread_id is not None:
+                raise ConfigError(f"there is no thread {name!r} to copy")
+            copied += history is not None and other._write(writing(history, serde))
+        return copied
+
     def delete_for_runs(self, run_ids: Sequence[str]) -> int:
         """Forget runs by name, even a thread's current one; returns how many there were.
 
@@ -214,6 +247,10 @@ class BaseCheckpointer(ABC):
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> int:
         """As `copy_thread`, without blocking the running event loop."""
         return await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+
+    async def acopy_to(self, other: BaseCheckpointer, thread_id: str | None = None) -> int:
+        """As `copy_to`, without blocking the running event loop."""
+        return await asyncio.to_thread(self.copy_to, other, thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> int:
         """As `delete_for_runs`, without blocking the running event loop."""

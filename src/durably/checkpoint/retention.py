@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from ..errors import ConfigError
 from ..serde import Serializer
-from .records import decode_journal, encode_records, new_run_id
-from .rows import Chunk, RunRow, ThreadRow, Transaction, Work, new_thread
+from .copying import all_runs
+from .rows import RunRow, ThreadRow, Transaction, Work
 from .saved import bases_to_come, resolved
-from .transfer import copied_records, copied_run
 
-__all__ = ["copying", "cutoff", "deleting_runs", "deleting_thread", "pruning"]
-
-PAGE = 500
-
-
-def _all_runs(transaction: Transaction, thread_no: int) -> Iterator[RunRow]:
-    """The runs of a thread, latest first."""
-    before = 1 << 62
-    while page := transaction.runs(thread_no, before, PAGE):
-        yield from page
-        before = page[-1].no
+__all__ = ["cutoff", "deleting_runs", "deleting_thread", "pruning"]
 
 
 def cutoff(older_than: float | timedelta | datetime | None) -> float | None:
@@ -52,7 +41,7 @@ def deleting_thread(thread_id: str) -> Work:
         thread = transaction.open(thread_id).thread
         if thread is None:
             return False
-        transaction.delete_runs([run.no for run in _all_runs(transaction, thread.no)])
+        transaction.delete_runs([run.no for run in all_runs(transaction, thread.no)])
         transaction.delete_thread(thread.no)
         return True
 
@@ -70,7 +59,7 @@ def pruning(thread_id: str, before: float | None, keep_last: int, serde: Seriali
         thread = transaction.open(thread_id).thread
         if thread is None:
             return 0
-        runs = list(_all_runs(transaction, thread.no))
+        runs = list(all_runs(transaction, thread.no))
         kept = {run.no for run in runs[:keep_last]} | {thread.run_no, thread.head_no}
         kept |= {run.no for run in runs if run.status == "pending"}
         kept |= {run.no for run in runs if before is not None and run.updated_at >= before}
@@ -106,7 +95,7 @@ def deleting_runs(run_ids: list[str], serde: Serializer) -> Work:
         doomed = {run.no for run in found}
         for thread in map(transaction.thread, {run.thread_no for run in found}):
             if thread is not None:
-                runs = list(_all_runs(transaction, thread.no))
+                runs = list(all_runs(transaction, thread.no))
                 kept = [run for run in runs if run.no not in doomed]
                 thread = _fenced_off(transaction, thread, runs, doomed)
                 _forget(transaction, kept, [run for run in runs if run.no in doomed], serde)
@@ -140,36 +129,3 @@ def _mend(transaction: Transaction, thread: ThreadRow, kept: list[RunRow]) -> No
         run_no = max(left, default=0)
     next_no = line[0].no if line else 0
     transaction.put_thread(replace(thread, run_no=run_no, head_no=head_no, next_no=next_no))
-
-
-def copying(source: str, target: str, serde: Serializer) -> Work:
-    """Copy a thread with its history; how many runs it has.
-
-    Args:
-        source: the thread.
-        target: the name of the copy.
-        serde: turns values into bytes.
-    """
-
-    def work(transaction: Transaction) -> int:
-        thread = transaction.open(source).thread
-        if thread is None:
-            raise ConfigError(f"there is no thread {source!r} to copy")
-        if transaction.open(target).thread is not None:
-            raise ConfigError(f"there is a thread {target!r} already: delete it, or choose another name")
-        copy = transaction.put_thread(new_thread(target))
-        numbers, names = dict[int, int](), dict[str, str]()
-        for run in reversed(list(_all_runs(transaction, thread.no))):
-            row = copied_run(run, new_run_id(), numbers, names, serde)
-            status = "stopped" if run.status in ("running", "pending", "sleeping") else run.status
-            row = transaction.put_run(replace(row, thread_no=copy.no, status=status, due=None))
-            numbers[run.no], names[run.run_id] = row.no, row.run_id
-            records = decode_journal(transaction.records(run.no))
-            if records:
-                copied = copied_records(run.run_id, row.run_id, records, (), serde)
-                transaction.append(Chunk(copy.no, copy.fence, row.no, encode_records(copied)))
-        run_no, head_no = numbers.get(thread.run_no, 0), numbers.get(thread.head_no, 0)
-        transaction.put_thread(replace(copy, run_no=run_no, head_no=head_no))
-        return len(numbers)
-
-    return work
