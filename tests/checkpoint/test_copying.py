@@ -87,10 +87,12 @@ def fill(flow: Workflow[str, Any]) -> None:
     flow.invoke("ask", thread_id="queued")
     for number in range(3):
         flow.submit(f"waits {number}", {"configurable": {"thread_id": "queued"}})
+    flow.submit("waits", {"configurable": {"thread_id": "begun later"}})
+    flow.update_state(None, ["set before"], thread_id="begun later")
     flow.submit("alone", {"configurable": {"thread_id": "submitted"}}, idempotency_key="k")
 
 
-THREADS = ("done", "asked", "updated", "forked", "queued", "submitted")
+THREADS = ("done", "asked", "updated", "forked", "queued", "submitted", "begun later")
 
 
 def told(flow: Workflow[str, Any]) -> Any:
@@ -155,6 +157,7 @@ def test_what_was_submitted_is_worked_off_in_its_order(pair: Pair) -> None:
     flow = flow_on(there)
     flow.recover()
     assert flow.get_state(thread_id="submitted").values == ["ALONE"]
+    assert flow.get_state(thread_id="begun later").values == ["set before", "WAITS"]
     assert flow.get_state(thread_id="queued").values == ["WAITS 0", "WAITS 1", "WAITS 2"]
 
 
