@@ -46,7 +46,10 @@ Status: TypeAlias = Literal[
 """
 
 
-class ThreadRow(msgspec.Struct, frozen=True):
+# Rows hold no containers, so no circle can go through them: the garbage collector need not look at them.
+
+
+class ThreadRow(msgspec.Struct, frozen=True, gc=False):
     """A thread: its current run, and who may write.
 
     Args:
@@ -79,7 +82,7 @@ def new_thread(thread_id: str) -> ThreadRow:
     return ThreadRow(0, thread_id, fence=time.time_ns() // 1000)
 
 
-class RunRow(msgspec.Struct, frozen=True):
+class RunRow(msgspec.Struct, frozen=True, gc=False):
     """A run: what was asked for, and how it stands.
 
     Args:
@@ -139,7 +142,7 @@ CHANGING: Final = (
 """The columns of a run that change after it was inserted."""
 
 
-class OwnerRow(msgspec.Struct, frozen=True):
+class OwnerRow(msgspec.Struct, frozen=True, gc=False):
     """A process that holds threads.
 
     Args:
@@ -183,7 +186,7 @@ class Opened(msgspec.Struct, frozen=True):
     saved: tuple[str, bytes] | None = None
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """Some records of one run, to be appended to its journal if the fence still holds."""
 
     thread_no: int
