@@ -28,7 +28,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 # Bottom to top. A unit is a module or a subpackage directly under the package. Units in one row may not
 # import each other; a unit that is not in the table is an error.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "constants"),
+    ("errors", "constants", "_lazy"),
     ("context", "parts"),
     ("types",),
     ("config",),

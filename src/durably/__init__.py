@@ -11,18 +11,23 @@
 16
 """
 
-from .checkpoint.memory import InMemorySaver
-from .concurrency import as_completed, branch, in_context, patched, timeout, wait
+from typing import TYPE_CHECKING
+
+from ._lazy import loader
 from .config import get_config, get_store, get_stream_writer
 from .func import Task, entrypoint, task
 from .instruments import when_imported
-from .recording import record
 from .runtime import Runtime, get_runtime
-from .sleeping import sleep, sleep_until
-from .state.handles import RunHandle
 from .types import CachePolicy, Command, Interrupt, RetryPolicy, TimeoutPolicy, interrupt
-from .worker import Worker
 from .workflow import Workflow
+
+if TYPE_CHECKING:
+    from .checkpoint.memory import InMemorySaver
+    from .concurrency import as_completed, branch, in_context, patched, timeout, wait
+    from .recording import record
+    from .sleeping import sleep, sleep_until
+    from .state.handles import RunHandle
+    from .worker import Worker
 
 __all__ = [
     "CachePolicy",
@@ -53,6 +58,19 @@ __all__ = [
     "timeout",
     "wait",
 ]
+
+# What not every program uses is loaded when it is asked for.
+__getattr__ = loader(
+    __name__,
+    {
+        "checkpoint.memory": ("InMemorySaver",),
+        "concurrency": ("as_completed", "branch", "in_context", "patched", "timeout", "wait"),
+        "recording": ("record",),
+        "sleeping": ("sleep", "sleep_until"),
+        "state.handles": ("RunHandle",),
+        "worker": ("Worker",),
+    },
+)
 
 _LANGCHAIN = f"{__name__}.integrations.langchain"
 when_imported("langchain_core.callbacks.manager", _LANGCHAIN)

@@ -10,8 +10,9 @@ import sys
 import threading
 import warnings
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
 
 from ..errors import DeclarationError, DecodeError
 from .annotations import annotations_of, classes_in, field_annotations
@@ -31,8 +32,7 @@ __all__ = ["Allowed", "allowed", "builder_of", "learn", "register"]
 C = TypeVar("C", bound=type)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(msgspec.Struct, frozen=True):
     """One row of the table: a class that may be stored, and why.
 
     Args:
@@ -45,8 +45,7 @@ class Allowed:
     shape: Shape
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(msgspec.Struct):
     """A function whose annotations have not all been read."""
 
     function: weakref.ref[Any] | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import functools
 import types
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..errors import DecodeError
 from .base import Refusal
@@ -50,8 +51,7 @@ _ENTRIES_KEPT = 100
 _set_class = vars(object)["__class__"].__set__
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """One class that can be stored, and what is known about its fields.
 
     Args:
@@ -62,8 +62,8 @@ class Shape:
 
     cls: type
     fields: tuple[str, ...] = ()
-    defaults: dict[str, tuple[Any, bool]] = field(default_factory=dict)
-    entries: dict[tuple[str, ...], tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
+    defaults: dict[str, tuple[Any, bool]] = msgspec.field(default_factory=dict)
+    entries: dict[tuple[str, ...], tuple[Any, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -95,11 +95,10 @@ class Shape:
         return type(value)(value) if type(value) in (list, dict, set) else value
 
 
-@dataclass(frozen=True, slots=True)
-class Instance(Shape):
+class Instance(Shape, frozen=True):
     """Dataclasses, attrs classes and plain classes: an instance dict, slots, or both."""
 
-    slots: dict[str, Any] = field(default_factory=dict)
+    slots: dict[str, Any] = msgspec.field(default_factory=dict)
     to_dict: Callable[[object], dict[str, Any]] | None = None
 
     def encode(self, writer: Writer, value: Any) -> Wire:
@@ -153,10 +152,8 @@ class Instance(Shape):
             self.to_dict(made)[name] = value  # type: ignore[misc]
 
 
-class Member(Shape):
+class Member(Shape, frozen=True):
     """Enums: by the member's name; combined flags by their value."""
-
-    __slots__ = ()
 
     def encode(self, writer: Writer, value: Any) -> Wire:
         mark = writer.mark(OBJECT, self.entry(()))
@@ -188,10 +185,8 @@ class Member(Shape):
         return known[value] if value in known else vars(enum.Flag)["_missing_"].__func__(self.cls, value)
 
 
-class Tuple(Shape):
+class Tuple(Shape, frozen=True):
     """Named tuples."""
-
-    __slots__ = ()
 
     def encode(self, writer: Writer, value: Any) -> Wire:
         mark = writer.mark(OBJECT, self.entry(self.fields))
@@ -209,8 +204,7 @@ class Tuple(Shape):
         return build
 
 
-@dataclass(frozen=True, slots=True)
-class Record(Shape):
+class Record(Shape, frozen=True):
     """msgspec structs. The class ``quiet`` is the struct without its ``__post_init__``."""
 
     quiet: type | None = None
@@ -233,8 +227,7 @@ class Record(Shape):
         return build
 
 
-@dataclass(frozen=True, slots=True)
-class Model(Shape):
+class Model(Shape, frozen=True):
     """pydantic models: the fields, then the set of given fields, extras, and private attributes."""
 
     is_message: bool = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import drawing
 from ..checkpoint.base import RunRow, Transaction, Work
 from ..checkpoint.records import decode_all
-from ..drawing import Drawing
 from ..engine.commit import Committer
 from ..engine.rows import parse_checkpoint
 from ..engine.steps import Steps, adrive, drive
@@ -17,6 +17,8 @@ from .story import Story
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from ..drawing import Drawing
 
 __all__ = ["Picturing"]
 
@@ -60,7 +62,7 @@ class Picturing(Addressing):
         storage, options = self._addressed(config, thread_id)
         name = str(options.thread_id)
         run, chunks = yield from Committer.of(storage).perform(_read(name, options.checkpoint_id))
-        return Drawing(Story(run, decode_all(chunks), storage.serde).tell(name))
+        return drawing.Drawing(Story(run, decode_all(chunks), storage.serde).tell(name))
 
 
 def _read(thread_id: str, checkpoint_id: str | None) -> Work:

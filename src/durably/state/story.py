@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from .. import drawing
 from ..checkpoint.base import RunRow
 from ..checkpoint.records import ANSWERED, ASKED, FORGOTTEN, RAISED, RETURNED, Record, record_place, run_place
 from ..checkpoint.transfer import unsealed_summary
-from ..drawing import Call, RunFacts, Span, State
 from ..engine.identity import body_of, body_path
 from ..engine.request import RESUMABLE
 from ..engine.rows import head_of, outcome_of
@@ -19,6 +19,7 @@ from ..errors import DurablyError
 from ..serde import describe_exception
 
 if TYPE_CHECKING:
+    from ..drawing import Call, RunFacts, Span, State
     from ..serde import Serializer
 
 __all__ = ["Story"]
@@ -55,7 +56,7 @@ class Story:
     def tell(self, thread_id: str) -> RunFacts:
         """The story."""
         run, calls = self._run, self._body("")
-        return RunFacts(
+        return drawing.RunFacts(
             workflow=run.workflow,
             thread_id=thread_id,
             run_id=run.run_id,
@@ -88,13 +89,13 @@ class Story:
         if not records or records[-1].kind == FORGOTTEN:
             last_seen = max((call.ended for call in calls), default=first)
             ended = self._end if self._run.status in RESUMABLE else last_seen
-            spans.append(Span(spans[-1].ended if spans else first, ended, "unfinished"))
+            spans.append(drawing.Span(spans[-1].ended if spans else first, ended, "unfinished"))
         if first < spans[0].began:  # an attempt that had no outcome made calls, too
-            spans.insert(0, Span(first, spans[0].began, "unfinished"))
+            spans.insert(0, drawing.Span(first, spans[0].began, "unfinished"))
         waits = any(call.state == "waiting" for call in calls)
         known = [record for record in records if record.kind != FORGOTTEN]
         last = known[-1] if known else None
-        return Call(
+        return drawing.Call(
             name=_name_of(path) if last is None else last.name,
             state="waiting" if waits else spans[-1].state,
             spans=tuple(spans),
@@ -106,17 +107,17 @@ class Story:
         )
 
     def _spans(self, records: list[Record]) -> list[Span]:
-        spans = list[Span]()
+        spans: list[Span] = []
         asked: float | None = None
         for record in records:
             if record.kind == ASKED:
                 asked = record.started if asked is None else asked
             elif record.kind != FORGOTTEN:
                 began = record.started if asked is None else asked
-                spans.append(Span(began, max(began, _ended(record)), self._state(record)))
+                spans.append(drawing.Span(began, max(began, _ended(record)), self._state(record)))
                 asked = None
         if asked is not None:
-            spans.append(Span(asked, self._end, "waiting"))
+            spans.append(drawing.Span(asked, self._end, "waiting"))
         return spans
 
     def _state(self, record: Record) -> State:
