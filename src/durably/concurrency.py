@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import wraps
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -18,9 +18,10 @@ from .context import current, here
 from .engine.call import TaskFuture
 from .engine.cutoff import Cutoff
 from .engine.function import Function
+from .engine.race import FIRST_COMPLETED, FIRST_EXCEPTION, Race
 from .engine.scope import Scope
 from .engine.steps import adrive
-from .errors import ConfigError, GraphBubbleUp
+from .errors import ConfigError
 
 __all__ = ["as_completed", "branch", "in_context", "patched", "pause", "timeout", "wait"]
 
@@ -28,8 +29,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
-FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
-FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
+
+NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 LOOK: Final = 0.001
 """Seconds between two looks at a block that is replayed up to the point where its time was up."""
@@ -121,10 +122,10 @@ class Waited(Generic[R]):
 
     def _split(self, done: list[int]) -> tuple[list[TaskFuture[R]], list[TaskFuture[R]]]:
         chosen = set(done)
-        return (
-            [self._futures[i] for i in done],
-            [future for i, future in enumerate(self._futures) if i not in chosen],
-        )
+        others = [future for i, future in enumerate(self._futures) if i not in chosen]
+        for future in others:
+            future.run.outrun(future, True)
+        return [self._futures[i] for i in done], others
 
 
 def wait(
@@ -156,24 +157,37 @@ def wait(
         raise ConfigError(f"wait(return_when={return_when!r}): give ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION")
     listed = list(futures)
 
-    def settled() -> list[int]:
-        for future in listed:
-            if isinstance(future.failed, GraphBubbleUp):  # it asked: the race is run again when it has its answer
-                raise future.failed
-        return [i for i, future in enumerate(listed) if future.done()]
+    scope = _scope("wait()")
+    race = Race(listed, return_when)
+
+    def armed() -> AbstractContextManager[None]:
+        return NOTHING if timeout is None else scope.body.run.naps.armed()
 
     def block(keys: list[str], timeout: float | None, return_when: str) -> list[int]:
-        concurrent.futures.wait(listed, timeout, return_when)
-        return settled()
+        with armed():
+            while left := race.left():
+                concurrent.futures.wait(left, timeout, return_when)
+                if timeout is not None:
+                    break
+        return race.outcome()
 
     async def suspend(keys: list[str], timeout: float | None, return_when: str) -> list[int]:
-        if listed:
-            await asyncio.wait(listed, timeout=timeout, return_when=return_when)  # type: ignore[type-var]
-        return settled()
+        with armed():
+            while left := race.left():
+                await asyncio.wait(left, timeout=timeout, return_when=return_when)  # type: ignore[type-var]
+                if timeout is not None:
+                    break
+        return race.outcome()
 
-    scope = _scope("wait()")
     on_loop = asyncio._get_running_loop() is not None
-    function = Function(suspend if on_loop else block, "wait", on_loop, is_passive=True, is_own=False)
+    function = Function(
+        suspend if on_loop else block,
+        "wait",
+        on_loop,
+        is_passive=True,
+        is_own=False,
+        rests=lambda: timeout is None and bool(race.left()),
+    )
     keys = [str(future.key) for future in listed]
     return Waited(scope.body.run.call(scope, function, (keys, timeout, return_when), {}), listed)
 
@@ -245,7 +259,7 @@ async def timeout(seconds: float | None) -> AsyncIterator[None]:
     alarm = _Alarm(scope, seconds)
     try:
         async with alarm.limit:
-            with alarm.set():
+            with alarm.set(), scope.body.run.naps.armed():
                 yield
     except TimeoutError:
         if not alarm.limit.expired() or alarm.mark.failed is None:

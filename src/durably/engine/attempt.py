@@ -150,7 +150,7 @@ def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
     if isinstance(error, CANCELLED) and invocation.leash.reason is not None:
         raise invocation.leash.reason
     if isinstance(error, GraphInterrupt):
-        return Asked(tuple(run.questions.values()), root.said)
+        return Asked(tuple(run.questions.values()), root.said, _wakes(run) if run.napping else None)
     if isinstance(error, Stop):
         if isinstance(error.reason, Again):
             return AGAIN
@@ -159,6 +159,12 @@ def _performed(root: TaskFuture[Any], invocation: Invocation) -> Steps[Any]:
         announce.failed(root, error)
         raise error
     return root.result()
+
+
+def _wakes(run: Run) -> float | None:
+    """When a run goes on by itself that has left memory: at once, where something was recorded while it left."""
+    log, naps = run.recorder.log, run.naps
+    return naps.due if naps.due is None or log is None or log.calls == naps.recorded else clock().now()
 
 
 def _recorded(invocation: Invocation, checkpointer: BaseCheckpointer, host: LoopHost | None) -> Steps[Any]:
@@ -240,6 +246,7 @@ def _run(
         host=host,
         memory=_memory(admitted.saved, checkpointer),
     )
+    run.leaves = invocation.claim is not None
     if (admitted.run.attempt > 1 or log.calls) and invocation.env.store is not None:
         run.stores.append(invocation.env.store)  # a pass before this one may have written to it
     return run
@@ -308,7 +315,8 @@ def _stored(checkpointer: BaseCheckpointer, value: Any, run_id: str, previous: S
 
 def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, checkpointer: BaseCheckpointer) -> Ending:
     if isinstance(result, Asked):
-        return Ending("asked", Outcome(paused=tuple(run.paused)) if run.paused else None)
+        outcome = Outcome(paused=tuple(run.paused)) if run.paused else None
+        return Ending("sleeping" if result.is_asleep and not run.paused else "asked", outcome, due=result.due)
     name = f"workflow {invocation.function.name!r}"
     value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
     stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")

@@ -49,6 +49,7 @@ class TaskFuture(SharedFuture[R]):
         "args",
         "asyncio_task",
         "attempt",
+        "awaited",
         "children",
         "config",
         "context",
@@ -69,7 +70,11 @@ class TaskFuture(SharedFuture[R]):
     )
 
     # What few calls ever need is found here until it is set: so it costs the others neither time nor memory.
-    asked: bool = False  # a question was put in this body: it stops, whatever it makes of the signal
+    asked: int = (
+        0  # what holds this body up: questions put in it, and calls that asked. It stops, whatever it does then
+    )
+    holds: bool = False  # whether it is such a call of the body that made it
+    outrun: bool = False  # it lost a race, so that it holds nobody up with a question
     stopped: bool = False  # likewise for the signal that the attempt has to end
     cached: bool = False
     because: tuple[Key, ...] = ()  # of a failure that is replayed: what in its body made it fail
@@ -112,6 +117,7 @@ class TaskFuture(SharedFuture[R]):
         self.attempt = 0
         self.first_time = 0.0
         self.seen = False  # whether somebody was handed the outcome
+        self.awaited = False  # the body that made it waits for its end, without a limit
         self.asyncio_task: asyncio.Task[Any] | None = None  # what drives the body on a loop
         self.inline = 0  # how many bodies run inside one another on this thread's stack
         # Whether the calls made in this body are kept in memory: another attempt of it, or of one around it, reuses them.
@@ -179,6 +185,14 @@ class TaskFuture(SharedFuture[R]):
     def delivered(self) -> None:
         """Remember that the workflow knows how this ended."""
         self.seen = True
+        if self.outrun:
+            self.run.outrun(self, False)
+
+    def await_end(self) -> None:
+        """The body that made it waits for that."""
+        self.awaited = True
+        if self.run.napping:
+            self.run.naps.stir()
 
     def help_here(self) -> None:
         """Run the body on this thread, if it is a sync one that nobody has begun."""
@@ -201,6 +215,8 @@ class TaskFuture(SharedFuture[R]):
         if depth > INLINE_DEPTH or not self.run.scheduler.claim(self):
             return None
         self.inline = depth
+        if isinstance(place, Scope) and place.body is self.parent:
+            self.await_end()
         self.asyncio_task = asyncio.current_task()
         return perform_on_loop(self).__await__()
 
@@ -208,16 +224,6 @@ class TaskFuture(SharedFuture[R]):
         """The cancelled body is about to end."""
         if self.inline and self.asyncio_task is not None:
             self.asyncio_task.uncancel()  # it was this call that was cancelled, not the task that awaits it
-
-    async def until_settled(self, seconds: float | None = None) -> None:
-        """Wait until it has ended in whatever way, or for some seconds; helps like an awaiting task would."""
-        if seconds is None and not self.done():
-            await _Helping(self)
-        if not self.done():
-            loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = loop.create_future()
-            self.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
-            await asyncio.wait([waiter], timeout=seconds)
 
     def cancel(self) -> bool:
         """Cancel the work: true for an async task and for one that has not begun, false for a sync one under way."""
@@ -265,12 +271,20 @@ class TaskFuture(SharedFuture[R]):
         parent = self.parent
         if parent is not None:
             scheduler.ended(self, parent)
+        if self.run.napping:
+            return self._stir
         return scheduler.begin_more if scheduler.limited else None
+
+    def _stir(self) -> None:
+        self.run.scheduler.begin_more()
+        self.run.naps.stir()
 
     def _block(self, timeout: float | None) -> None:
         place = current.get()
         waiting = place.body if isinstance(place, Scope) else self.parent
         if waiting is None or waiting is self.parent:
+            if timeout is None:
+                self.await_end()
             super()._block(timeout)
         else:  # not the body that made the call
             with waiting.run.scheduler.resting(waiting):
@@ -279,7 +293,10 @@ class TaskFuture(SharedFuture[R]):
     def _suspend(self) -> Generator[Any, Any, None]:
         place = current.get()
         waiting = place.body if isinstance(place, Scope) else self.parent
-        return super()._suspend() if waiting is None or waiting is self.parent else self._suspend_resting(waiting)
+        if waiting is None or waiting is self.parent:
+            self.await_end()
+            return super()._suspend()
+        return self._suspend_resting(waiting)
 
     def _suspend_resting(self, waiting: TaskFuture[Any]) -> Generator[Any, Any, None]:
         with waiting.run.scheduler.resting(waiting):
@@ -375,17 +392,3 @@ class TaskFuture(SharedFuture[R]):
             self.made_new_calls = False
         if self.env.watch is not None and self.parent is not None:
             self.env.watch(self)
-
-
-class _Helping:
-    """Awaits a call without asking for its outcome."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: TaskFuture[Any]) -> None:
-        self.call = call
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        helping = self.call.help_on_loop()
-        if helping is not None:
-            yield from helping

@@ -36,11 +36,12 @@ class Deadline:
         """
         limit = asyncio.timeout(self._policy.run_seconds)
         try:
-            async with limit:
-                self._watch(limit)
-                self._body.beat = self._beat
-                self._body.run.timed = True
-                return await awaitable
+            with self._body.run.naps.armed():
+                async with limit:
+                    self._watch(limit)
+                    self._body.beat = self._beat
+                    self._body.run.timed = True
+                    return await awaitable
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -63,6 +63,11 @@ class Env(msgspec.Struct, frozen=True):
         is_simple = not (self.taps or self.policies.retry or cached or self.watch is not None)
         msgspec.structs.force_setattr(self, "is_simple", is_simple)
 
+    @property
+    def known_previous(self) -> Any:
+        """What the thread's last run saved, None on its first."""
+        return None if self.previous is MISSING else self.previous
+
     def hears(self, mode: str) -> bool:
         """Whether anybody would be shown a chunk of this mode, so that it is worth making."""
         return any(channel.hears(mode, self.namespace[depth:]) for channel, depth in self.taps)

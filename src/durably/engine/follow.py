@@ -18,6 +18,7 @@ from .events import Told, Wanted
 from .journal import decode_journal
 from .news import Bell, News, read
 from .owner import Owner
+from .request import is_waiting
 from .rows import parse_checkpoint
 from .steps import Steps, adrive, drive
 
@@ -122,7 +123,7 @@ class Follower:
             raise ConfigError(f"the run that was followed on thread {self._target.thread_id!r} was deleted meanwhile")
         chunks = transaction.records(run.no, self._chunks)
         is_held = is_current and self._owner.is_held(thread, transaction, time.time())
-        goes_on = run.due is not None or run.status == "pending" or (run.status == "running" and is_held)
+        goes_on = is_waiting(run) or run.status == "pending" or (run.status == "running" and is_held)
         if run.status == "done":
             run = resolved(transaction, run, self._checkpointer.serde)
         return _Look(run, chunks, goes_on, is_held and thread.owner == self._owner.name)

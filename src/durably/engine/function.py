@@ -173,6 +173,7 @@ class Function(msgspec.Struct, frozen=True):
         is_workflow: whether it is an entrypoint's body.
         is_passive: whether it only waits, such as for other calls, and so counts against no limit.
         waits_for_time: whether it only waits for a moment to come.
+        rests: of what waits for other calls, says whether it goes on waiting until one of them ends; asked from any thread.
         is_own: whether it is the program's own code, and no wrapper of the library's around something else.
         transactional: whether its body is given a connection, and its result recorded in the same transaction.
         given_parameters: those of another function that it stands in for.
@@ -190,6 +191,7 @@ class Function(msgspec.Struct, frozen=True):
     is_workflow: bool = False
     is_passive: bool = False
     waits_for_time: bool = False
+    rests: Callable[[], bool] | None = None
     is_own: bool = True
     transactional: bool = False
     given_parameters: Parameters | None = None

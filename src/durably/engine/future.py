@@ -172,6 +172,16 @@ class SharedFuture(Future[R]):
             self.cancel()
             raise
 
+    async def until_settled(self, seconds: float | None = None) -> None:
+        """Wait until it has ended in whatever way, or for some seconds; helps like an awaiting task would."""
+        if seconds is None and not self.done():
+            await _Helping(self)
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
+            await asyncio.wait([waiter], timeout=seconds)
+
     # The outcome, for those who want to be told.
 
     def add_done_callback(self, fn: Callable[[Any], object], *, context: Context | None = None) -> None:
@@ -310,3 +320,17 @@ class SharedFuture(Future[R]):
             if self._watchers is None:
                 self._watchers = []
             return self._watchers
+
+
+class _Helping:
+    """Awaits a future without asking for its outcome."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: SharedFuture[Any]) -> None:
+        self.future = future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        helping = self.future.help_on_loop()
+        if helping is not None:
+            yield from helping

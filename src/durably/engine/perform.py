@@ -194,9 +194,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
     """End the calls that a body left unfinished.
 
-    When the body returned, all of them finish. When it asked, those finish that have begun or, the limits allowing, would
-    have: to its caller a call begins when it is made. When it failed or was stopped, queued ones do not start, async ones
-    are cancelled, and sync ones are waited for up to the run's grace.
+    When the body returned, all of them finish but sleeps, which nobody waits for any more. When it asked, those finish that
+    have begun or, the limits allowing, would have: to its caller a call begins when it is made. When it failed or was
+    stopped, queued ones do not start, async ones are cancelled, and sync ones are waited for up to the run's grace.
     """
     if not call.children:
         return
@@ -205,20 +205,26 @@ def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
     elif isinstance(failure, GraphInterrupt):
         if call.run.scheduler.limited:
             _withdraw(call)
-        yield from _finish(call)
+        yield from _finish(call, asked=True)
     else:
         yield from _abandon(call)
 
 
-def _finish(call: TaskFuture[Any]) -> Steps[None]:
+def _finish(call: TaskFuture[Any], *, asked: bool = False) -> Steps[None]:
     while children := call.run.scheduler.unfinished(call):
+        working = [child for child in children if not child.function.waits_for_time]
         for child in children:
+            child.await_end()
+            if not (working or asked or call.asked):
+                child.cancel()
+        for child in working or children:
             yield Settled(child)
 
 
 def _withdraw(call: TaskFuture[Any]) -> None:
     for child in call.run.scheduler.unfinished(call):
-        child.withdraw()
+        if not child.function.is_passive:
+            child.withdraw()
 
 
 def _abandon(call: TaskFuture[Any]) -> Steps[None]:

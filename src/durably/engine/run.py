@@ -31,6 +31,7 @@ from .future import CANCELLED, FINISHED
 from .identity import Key, call_id
 from .journal import ANSWERED, PATCH, RAISED, Entry, Journal, Kept
 from .loops import LoopHost
+from .naps import Naps
 from .queue import Limits
 from .recorder import Mark, Recorder
 from .schedule import Scheduler
@@ -95,6 +96,9 @@ class Run:
         self.stores: list[BaseStore] = []  # that remember what was written once, until the run is over
         self.flushes = log is not None and self.durability == "sync"  # whether a call ends when its record is on disk
         self.timed = False  # whether there is, or was, a body that has a deadline
+        self.leaves = False  # whether it leaves memory where it would wait for long: nobody waits for its end here
+        self.napping = False  # whether a call sleeps, or slept
+        self._naps: Naps | None = None
         self._patches: dict[tuple[str, str], bool] = {}
         self._stopping: BaseException | None = None
         self._control = options.control
@@ -124,6 +128,14 @@ class Run:
     def is_last(self) -> bool:
         """Whether no other pass through the program follows in the same attempt."""
         return True
+
+    @property
+    def naps(self) -> Naps:
+        """Its calls that are asleep."""
+        with self.lock:
+            if self._naps is None:
+                self._naps = Naps(self.scheduler)
+            return self._naps
 
     # Calls.
 
@@ -216,7 +228,7 @@ class Run:
         if parent is None:
             return
         if isinstance(error, GraphInterrupt):
-            parent.asked = True
+            self._hold(call, parent)
             self._hold_back(parent, error)
         elif isinstance(error, Stop):
             parent.stopped = True
@@ -227,7 +239,21 @@ class Run:
         """After a question, what waits for a slot does not start: to whoever asks for it, it has asked, too."""
         if self.scheduler.limited:
             for call in self.scheduler.unfinished(parent):
-                call.withdraw(signal)
+                if not call.function.is_passive:
+                    call.withdraw(signal)
+
+    def outrun(self, call: TaskFuture[Any], lost: bool) -> None:
+        """Whether a call has lost a race: whatever it asks, the body that made it goes on, until it asks for that call."""
+        with self.lock:
+            call.outrun = lost
+        if call.parent is not None and (call.holds or isinstance(call.failed, GraphInterrupt)):
+            self._hold(call, call.parent)
+
+    def _hold(self, call: TaskFuture[Any], parent: TaskFuture[Any]) -> None:
+        """A call that asks holds up the body that made it, unless it was outrun."""
+        with self.lock:
+            parent.asked += (not call.outrun) - call.holds
+            call.holds = not call.outrun
 
     # Questions.
 
@@ -245,7 +271,8 @@ class Run:
             scope.body.made_new_calls = True
         if entry is None or entry.fingerprint != fingerprint or self.recorder.schema(entry) != schema:
             self.recorder.question(key, fingerprint, value, schema)
-        scope.body.asked = True
+        with self.lock:
+            scope.body.asked += 1
         self.questions[key] = question = Interrupt(value, call_id(self.run_id, key), schema)
         raise GraphInterrupt((question,))
 
@@ -285,7 +312,8 @@ class Run:
         mark = self.mark(scope, f"{PAUSE}{name}")
         if not mark.decided:
             self.paused.append(mark.key)
-            scope.body.asked = True
+            with self.lock:
+                scope.body.asked += 1
             raise GraphInterrupt
 
     def fail(self, mark: Mark, error: BaseException, before: Any = None) -> None:

@@ -98,6 +98,8 @@ clock is set, wakes him in time, and so does the end of the attempt."""
 class Clock:
     """How time goes by for workflows. Tests put another one in its place."""
 
+    longest_nap = NAP
+
     def now(self) -> float:
         """What time it is, in seconds since the epoch."""
         return time.time()
@@ -114,9 +116,13 @@ class Clock:
         """Let time go by on the running event loop."""
         await asyncio.sleep(seconds)
 
-    async def nap(self, seconds: float) -> None:
+    async def nap(self, seconds: float, awake: asyncio.Event) -> None:
         """Let at most that much time go by on the running event loop, for somebody who then looks at the clock again."""
-        await asyncio.sleep(min(seconds, NAP))
+        try:
+            async with asyncio.timeout(min(seconds, self.longest_nap)):
+                await awake.wait()
+        except TimeoutError:
+            pass
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
         """A run begins on this event loop, whose timers are its own."""
