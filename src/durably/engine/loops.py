@@ -44,10 +44,9 @@ class LoopHost:
             raise RuntimeError("the event loop is gone")
         return loop
 
-    def is_running_here(self) -> bool:
-        """Whether this thread is running the loop just now."""
-        running = asyncio._get_running_loop()
-        return running is not None and self._loop() is running
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is the host of ``loop``."""
+        return self._loop() is loop
 
     @staticmethod
     def of(loop: asyncio.AbstractEventLoop) -> LoopHost:

@@ -202,7 +202,7 @@ class Recorder:
             EncodeError: the value cannot be stored.
         """
         try:
-            data = self.serde.dumps(value, self.place(call.key))
+            data = self.serde.dumps(value, self.place(call.key) if self._binds else b"")
         except EncodeError as error:
             raise EncodeError(
                 f"the result of task {call.function.name!r} cannot be stored: {error}", error.path

@@ -65,7 +65,8 @@ class Scheduler:
 
     def is_here(self) -> bool:
         """Whether this thread is running that loop just now."""
-        return self._host is not None and self._host.is_running_here()
+        running, host = asyncio._get_running_loop(), self._host
+        return running is not None and host is not None and host.is_of(running)
 
     # Beginning calls.
 
@@ -73,7 +74,7 @@ class Scheduler:
         """Queue a call made in the body of ``parent``."""
         is_async = call.function.is_async
         loop = asyncio._get_running_loop()
-        here = loop is not None and self.is_here()
+        here = loop is not None and self._host is not None and self._host.is_of(loop)
         watch = sweep = False
         lock = self.lock
         lock.acquire()

@@ -28,7 +28,8 @@ _first = itemgetter(0)
 def fingerprint(arguments: Sequence[object]) -> bytes:
     """At most 16 bytes for the arguments; one that cannot be stored contributes only its type."""
     data = None
-    if plain.all_scalar(map(type, arguments)):
+    one = len(arguments) == 1  # as for most tasks
+    if type(arguments[0]) in plain.SCALARS if one else plain.all_scalar(map(type, arguments)):
         try:
             data = plain.encode(arguments)
         except (OverflowError, UnicodeEncodeError):
