@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -134,6 +135,25 @@ def test_pruning_leaves_an_open_question_alone(saver: BaseCheckpointer) -> None:
         ask.invoke(f"run {number}", thread_id="a")
     assert saver.prune(keep_last=0) == 2
     assert ask.invoke(Command(resume="answered"), thread_id="a") == "run 2 answered"
+
+
+def test_a_history_reads_what_its_values_share_once(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "runs.db", check_same_thread=False)
+    statements: list[str] = []
+    with SqliteSaver(connection) as saver:
+
+        @entrypoint(checkpointer=saver)
+        def chat(message: str, *, previous: list[str] | None = None) -> list[str]:
+            return [*(previous or []), message]
+
+        for line in lines(30):
+            chat.invoke(line, thread_id="a")
+        connection.set_trace_callback(statements.append)
+        values = [state.values for state in chat.get_state_history(thread_id="a")]
+        connection.set_trace_callback(None)
+    connection.close()
+    assert [len(value) for value in values] == [n for turn in range(30, 0, -1) for n in (turn, turn - 1)]
+    assert sum("recursive bases" in statement for statement in statements) == 1
 
 
 BASED_FAR_BACK = 64

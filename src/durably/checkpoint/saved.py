@@ -95,9 +95,24 @@ def load(transaction: _Runs, run: RunRow, serde: Serializer) -> Saved | None:
     return Saved.of_chain([run, *bases_of(transaction, run)], serde)
 
 
-def bases_of(transaction: _Runs, run: RunRow) -> tuple[RunRow, ...]:
-    """The runs that what a run saved is stored as a difference to, nearest first."""
-    return tuple(transaction.saved_bases(run.no)) if run.saved_base else ()
+def bases_of(transaction: _Runs, run: RunRow, known: dict[int, RunRow] | None = None) -> tuple[RunRow, ...]:
+    """The runs that what a run saved is stored as a difference to, nearest first.
+
+    Args:
+        transaction: reads.
+        run: the run.
+        known: runs that were read before, by number; those read here are added. The runs of a thread share their bases.
+    """
+    known = {} if known is None else known
+    found: list[RunRow] = []
+    while run.saved_base:
+        if run.saved_base not in known:
+            known.update((base.no, base) for base in transaction.saved_bases(run.no))
+        if run.saved_base not in known:
+            break  # whoever puts the value together says that it is missing
+        run = known[run.saved_base]
+        found.append(run)
+    return tuple(found)
 
 
 def bases_to_come(run: RunRow, runs: Mapping[int, RunRow]) -> set[int]:

@@ -35,7 +35,8 @@ class Moment:
         is_latest: whether it is how the thread stands now.
         before: the run whose value held before this run, None on a thread's first run.
         records: the run's calls; only read for a run that is open.
-        run_bases: the runs that what ``run`` saved is stored as a difference to; likewise ``before_bases``.
+        run_bases: the runs that what ``run`` saved is stored as a difference to; likewise ``before_bases``, at a
+            run's start.
     """
 
     thread_id: str
@@ -138,16 +139,18 @@ def _addressed(transaction: Transaction, thread: ThreadRow, checkpoint_id: str) 
     return run, end
 
 
-def _moment(transaction: Transaction, opened: Opened, run: RunRow, end: int) -> Moment:
+def _moment(
+    transaction: Transaction, opened: Opened, run: RunRow, end: int, known: dict[int, RunRow] | None = None
+) -> Moment:
     assert opened.thread is not None
     is_latest = opened.run is not None and run.no == opened.run.no and end == (run.status == "done")
     before = transaction.run(opened.thread.head_no if is_latest else run.base_no)
     is_open = not end and run.status != "done"  # a run that is done has no open question
     records = tuple(decode_records(transaction.records(run.no))) if is_open else ()
-    before_bases = () if before is None else bases_of(transaction, before)
-    return Moment(
-        opened.thread.thread_id, run, end, is_latest, before, records, bases_of(transaction, run), before_bases
-    )
+    known = {} if known is None else known
+    bases = bases_of(transaction, run, known)
+    before_bases = () if before is None or end else bases_of(transaction, before, known)
+    return Moment(opened.thread.thread_id, run, end, is_latest, before, records, bases, before_bases)
 
 
 def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
@@ -172,8 +175,9 @@ def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
                 run, end = _addressed(transaction, opened.thread, before)
                 first = min(first, (run.no, end))
             runs = transaction.runs(opened.thread.no, first[0] + 1, PAGE)
+            known: dict[int, RunRow] = {}
             moments = [
-                _moment(transaction, opened, run, end)
+                _moment(transaction, opened, run, end, known)
                 for run in runs
                 for end in _ends(run)
                 if (run.no, end) < first and (run.attempt or run.no == opened.thread.run_no)

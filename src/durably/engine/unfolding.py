@@ -165,7 +165,12 @@ class _Calls(Mapping[CallKey, Call]):
 
 
 def unfolded(
-    transaction: Transaction, thread_id: str, run: RunRow, checkpoint_id: str | None, serde: Serializer
+    transaction: Transaction,
+    thread_id: str,
+    run: RunRow,
+    checkpoint_id: str | None,
+    serde: Serializer,
+    known: dict[int, RunRow] | None = None,
 ) -> Unfolded:
     """A run as it stands, read in this transaction.
 
@@ -175,13 +180,15 @@ def unfolded(
         run: the run.
         checkpoint_id: which of its moments is meant, None for its latest.
         serde: puts together what is stored as differences.
+        known: runs that were read before; see `durably.checkpoint.saved.bases_of`.
     """
+    known = {} if known is None else known
     end = run.status == "done" if checkpoint_id is None else parse_checkpoint(checkpoint_id)[1]
     before = transaction.run(run.base_no) if run.base_no else None
     return Unfolded(
         thread_id,
-        whole(run, bases_of(transaction, run), serde),
-        None if before is None else whole(before, bases_of(transaction, before), serde),
+        whole(run, bases_of(transaction, run, known), serde),
+        None if before is None else whole(before, bases_of(transaction, before, known), serde),
         [] if end else decode_records(transaction.records(run.no)),
         bool(end),
         None if checkpoint_id is None else step_of(checkpoint_id),
@@ -235,7 +242,10 @@ def read_unfolded(thread_id: str, before: str | None, serde: Serializer) -> Call
                 first = min(first, 0 if run is None else run.no + 1)
             runs = transaction.runs(thread.no, first, PAGE)
             shown = [run for run in runs if run.status != "undone"]
-            found = [unfolded(transaction, thread_id, run, checkpoint_of(run.run_id, START), serde) for run in shown]
+            known: dict[int, RunRow] = {}
+            found = [
+                unfolded(transaction, thread_id, run, checkpoint_of(run.run_id, START), serde, known) for run in shown
+            ]
             return found, runs[-1].no if len(runs) == PAGE else 0
 
         return work
