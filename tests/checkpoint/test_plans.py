@@ -240,8 +240,9 @@ FILL_POSTGRES = f"""
         select n, 't' || n, 1, n, n, case when n % 100 = 0 then 'p' || (n % 7) else '' end, 0, 0
         from generate_series(1, {THREADS}) n;
     insert into {{schema}}.durably_run
-        select n, 'r' || n, 1 + (n - 1) % {THREADS}, 'w' || (n % 40),
-        case n % 100 when 0 then 'running' when 1 then 'asked' when 2 then 'failed' when 3 then 'pending' else 'done' end,
+        select n, 'r' || n, 1 + (n - 1) % {THREADS}, case when n % 4 = 0 then 'w' || (n % 40) else 'w1' end,
+        case when n % 5 = 2 then 'failed'
+            else (array['running', 'asked', 'done', 'pending', 'done'])[least(n % 100, 4) + 1] end,
         1, n, n, '', '', '', '', null, 0, case when n % 50 = 0 then 'k' || n else '' end,
         0, case when n = 7 then 4 else 0 end, case when n % 100 = 3 then n end from generate_series(1, {THREADS} + 100) n;
     insert into {{schema}}.durably_journal select no, 1, '' from {{schema}}.durably_run;
@@ -288,7 +289,7 @@ def test_postgres_finds_all_by_index(postgres_place: tuple[Place, Sent], kind: s
                 rows = connection.execute(b"explain (format json) " + statement.encode(), bound)
             ((plan,),) = rows.fetchall()
             found = [node_name(node) for node in nodes(plan[0]["Plan"]) if reads_whole_table(node)]
-            if found:
+            if found and "order by no limit" not in statement:  # there the pages of a whole table are meant
                 bad[statement] = found
     assert bad == {}
 
@@ -311,7 +312,8 @@ def reads_whole_table(node: dict[str, Any]) -> bool:
         return node["Relation Name"] not in OF_PROCESSES
     if "Index Name" not in node or node["Index Name"] in FEW or node.get("Relation Name") in OF_PROCESSES:
         return False
-    return "Index Cond" not in node
+    # Half of a table is a table, unless the rows come one page after the other and none is passed over.
+    return re.fullmatch(r"\(no [<>] [^()]*\)", node.get("Index Cond", "(no > 0)")) is not None
 
 
 def node_name(node: dict[str, Any]) -> str:
@@ -325,9 +327,10 @@ def node_name(node: dict[str, Any]) -> str:
         "select * from {schema}.durably_run where attempt = 1",
         "select no from {schema}.durably_thread order by no",
         # No order of the threads gives the runs' order, so both are read as a whole.
-        reading.LISTED.replace("THREAD", "join {schema}.durably_thread t on t.run_no = r.no")
-        .replace("FILTER", "r.status <> %s")
-        .replace("%s", "'1'"),
+        """select * from {schema}.durably_run r join {schema}.durably_thread t on t.run_no = r.no
+        where r.workflow = '1' order by r.no desc limit 10""",
+        # Such runs may all be at the other end.
+        "select * from {schema}.durably_run where no < 5000 and status = 'failed' order by no desc limit 10",
     ],
 )
 def test_a_statement_without_an_index_is_found_on_postgres(postgres_place: tuple[Place, Sent], statement: str) -> None:

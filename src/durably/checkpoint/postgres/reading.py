@@ -78,26 +78,26 @@ DUE: Final = f"""
     {THREADS_AND_RUNS} from {{schema}}.durably_run r join {{schema}}.durably_thread t on t.no = r.thread_no
     where r.workflow = %s and r.due <= %s and t.owner = '' order by r.due limit %s for no key update of t skip locked"""
 THREAD_NOS: Final = "select no, thread_id from {schema}.durably_thread where no > %s order by no limit %s"
-LISTED: Final = f"""
-    {THREADS_AND_RUNS} from {{schema}}.durably_run r THREAD
-    where FILTER and r.workflow = %s and r.updated_at >= %s and r.updated_at < %s and r.no < %s
+# Runs under way are few, and `offset 0` has the planner begin with the threads that are held.
+RUNNING: Final = f"""
+    {THREADS_AND_RUNS} from {{schema}}.durably_thread t
+    cross join lateral (select * from {{schema}}.durably_run where no = t.run_no offset 0) r
+    where t.owner <> '' and r.status = 'running'
+        and r.updated_at >= %s and r.updated_at < %s and r.workflow = %s and r.no < %s
     order by r.no desc limit %s"""
-RUNNING: Final = LISTED.replace(
-    "THREAD", "join {schema}.durably_thread t on t.no = r.thread_no and t.run_no = r.no"
-).replace("FILTER", "r.status = %s and t.owner <> ''")
-# Most runs are their threads' current ones. The planner takes them for very few, and would read both tables to find enough of
-# them; `offset 0` has it walk down the runs and look up the thread of each.
-CURRENT: Final = LISTED.replace(
-    "THREAD",
-    "cross join lateral (select * from {schema}.durably_thread where no = r.thread_no and run_no = r.no offset 0) t",
-)
+# Most other runs are their threads' current ones. The planner takes them for very few, and would read both tables to find
+# enough of them; `offset 0` has it walk down the runs and look up the thread of each. And it takes what is looked for to be
+# spread evenly, so that it might walk down the runs of everybody, of which a page may be the very last: an order by workflow
+# is one that only an index of workflows has, unless the planner knows that there is but one, as `=` would tell it.
+LISTED: Final = f"""
+    {THREADS_AND_RUNS} from {{schema}}.durably_run r
+    cross join lateral (select * from {{schema}}.durably_thread
+        where no = r.thread_no and run_no = r.no and r.updated_at >= %s and r.updated_at < %s offset 0) t
+    where FILTER and r.workflow = any(%s::text[]) and r.no < %s
+    order by r.workflow desc, r.no desc limit %s"""
 # Each way of listing has an index of its own, so each is a statement of its own.
-THREADS: Final = {
-    "": CURRENT.replace("FILTER", "r.status <> %s"),
-    "done": CURRENT.replace("FILTER", "r.status = %s"),
-    "running": RUNNING,
-}
-RESTING: Final = CURRENT.replace("FILTER", "r.status = %s and r.status not in ('running', 'done')")
+THREADS: Final = {"": LISTED.replace("FILTER", "r.status <> %s"), "done": LISTED.replace("FILTER", "r.status = %s")}
+RESTING: Final = LISTED.replace("FILTER", "r.status = %s and r.status not in ('running', 'done')")
 
 
 @dataclass(slots=True)
@@ -256,10 +256,15 @@ def _due(wants: list[Want], memory: Memory) -> Statements:
 
 
 def _threads(wants: list[Want], memory: Memory) -> Statements:
+    statement: str
+    bound: tuple[Any, ...]
     for want in wants:
         query: ThreadQuery = want[1]
-        bound = (query.status, query.workflow, query.since, query.until, *want[2:])
-        statement = THREADS.get(query.status, RESTING)
+        if query.status == "running":
+            statement, bound = RUNNING, (query.since, query.until, query.workflow, *want[2:])
+        else:
+            statement = THREADS.get(query.status, RESTING)
+            bound = (query.since, query.until, query.status, [query.workflow], *want[2:])
         yield statement, bound, _keep(want, memory, lambda rows: _pairs(rows, memory))
 
 
