@@ -101,6 +101,7 @@ def asking(events: list[Any], recorded: Callable[[], Any], saver: Any) -> Any:
 
 
 @all_kinds
+@pytest.mark.once("compares the first pass with a replay")
 def test_a_stream_is_read_once_and_replayed(kind: str, model: ModelServer, clients: dict[str, Any]) -> None:
     events: list[Any] = []
     flow = asking(events, lambda: record(requests(kind, clients)), SqliteSaver(":memory:"))
@@ -336,6 +337,7 @@ def test_a_retry_policy_asks_again(model: ModelServer, clients: dict[str, Any]) 
     assert len(model.requests) == 2
 
 
+@pytest.mark.once("sees the failure itself, as only the first pass does")
 def test_a_failure_that_cannot_be_rebuilt_ends_the_attempt() -> None:
     class Hidden(Exception):
         def __new__(cls, *args: Any) -> Hidden:
@@ -369,6 +371,7 @@ def test_an_event_that_cannot_be_stored_is_refused() -> None:
 # Left early, closed, and outside.
 
 
+@pytest.mark.once("what is not recorded begins again in each pass")
 def test_a_loop_left_early_closes_the_stream_and_records_nothing() -> None:
     told: list[str] = []
 
@@ -494,6 +497,7 @@ def test_an_unusual_event_says_nothing(event: Any) -> None:
     assert Teller().chunk(event) is None
 
 
+@pytest.mark.once("counts what each pass reads again")
 def test_a_nested_workflow_that_records_nothing_reads_again() -> None:
     asked: list[int] = []
 
