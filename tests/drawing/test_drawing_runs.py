@@ -166,6 +166,7 @@ def test_what_a_killed_process_left_is_unfinished(tmp_path: Path) -> None:
         assert run.status == "running"
 
 
+@pytest.mark.once("ten thousand passes of up to ten thousand calls")
 def test_ten_thousand_calls() -> None:
     @task
     def step(n: int) -> int:

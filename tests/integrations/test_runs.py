@@ -103,6 +103,7 @@ def test_nested_workflows_stand_inside_their_caller(colour: str) -> None:
 
 
 @colours
+@pytest.mark.once("each pass is traced")
 def test_an_independent_run_stands_inside_its_caller_too(colour: str) -> None:
     @entrypoint(checkpointer=InMemorySaver())
     def apart(question: str) -> str:
@@ -183,6 +184,7 @@ def test_failures_are_runs_with_errors(colour: str) -> None:
 
 
 @colours
+@pytest.mark.once("each pass is traced")
 def test_a_question_is_no_error_and_replayed_tasks_are_no_runs(colour: str) -> None:
     @entrypoint(checkpointer=InMemorySaver())
     def asking(question: str) -> str:
@@ -287,6 +289,7 @@ def chain_of(workflow: Workflow[Any, Any], **how: Any) -> Any:
 
 
 @colours
+@pytest.mark.once("each pass is traced")
 def test_a_workflow_in_a_chain(colour: str) -> None:
     tracer = Tracer()
     config = {"configurable": {"thread_id": f"chain {colour}", "mood": "!"}, "callbacks": [tracer], "tags": ["t"]}
