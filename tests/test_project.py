@@ -103,6 +103,14 @@ def test_import_is_light() -> None:
     assert len(loaded) <= MOST_MODULES, sorted(loaded)
 
 
+@pytest.mark.parametrize("package", ["durably", "durably.drawing"])
+def test_names_that_are_loaded_when_asked_for(package: str) -> None:
+    code = f"import sys, {package} as face; old = {{*sys.modules}}; "
+    code += "assert all(getattr(face, name) for name in face.__all__); assert {*sys.modules} - old; face.nothing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.endswith(f"AttributeError: module '{package}' has no attribute 'nothing'\n"), done.stderr
+
+
 # ---------------------------------------------------------------------------------------------- style limits
 
 MOST_LINES_OF_A_MODULE = 400

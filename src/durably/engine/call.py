@@ -98,7 +98,6 @@ class TaskFuture(SharedFuture[R]):
         scope: Scope | None,
         context: Context,
     ) -> None:
-        # The base's constructor, written out: this is the one object that each call makes.
         self._lock = run.lock
         self._state = PENDING
         self._value = self._error = self._cond = self._callbacks = None

@@ -33,22 +33,19 @@ logger = getLogger("durably")
 class SharedFuture(Future[R]):
     """A future whose state is guarded by a lock it shares with others.
 
-    Args:
-        lock: guards the state; held for a few instructions at a time.
-        what: names the future in errors.
+    A subclass fills in the fields: the base's constructor would make a condition for each, and what that keeps is served by
+    the properties below.
     """
 
     __slots__ = ("_callbacks", "_cond", "_error", "_lock", "_state", "_value")
-    _watchers: list[Any] | None = None
 
-    def __init__(self, lock: threading.Lock) -> None:
-        # The base's own fields are served by the properties below: its constructor would make a condition.
-        self._lock = lock
-        self._state = PENDING
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._cond: threading.Condition | None = None
-        self._callbacks: list[tuple[Callable[[Any], Any], Callable[[], None]]] | None = None
+    _lock: threading.Lock  # held for a few instructions at a time
+    _state: str
+    _value: Any
+    _error: BaseException | None
+    _cond: threading.Condition | None
+    _callbacks: list[tuple[Callable[[Any], Any], Callable[[], None]]] | None
+    _watchers: list[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()} {self._state.lower()}>"
