@@ -1,10 +1,11 @@
 """A program whose database somebody else has written to: what comes of each change, and what Python was asked to do.
 
-``python -m security.tampering PLACE SEED CHANGES plain|sealed``, in the folder of the tests, makes runs of every kind in an
-empty place: the path of an SQLite file, or ``postgres SCHEMA CONNINFO`` where `setup` has been. It changes one column of one
-row at a time (to hostile values, to damaged ones, to those of other rows), and uses the database as programs do. It prints
-what surprised it: an error that is no `DurablyError`, and every import, execution of code, process, connection or file that
-reading led to. 1,000 changes take about a minute.
+``python -m security.tampering PLACE SEED CHANGES plain|sealed [runs|store|cache]``, in the folder of the tests, makes runs of
+every kind, or the items of a store, or cached results, in an empty place: the path of an SQLite file, or
+``postgres SCHEMA CONNINFO`` where `setup` has been. It changes one column of one row at a time (to hostile values, to damaged
+ones, to those of other rows), and uses the database as programs do. It prints what surprised it: an error that is no
+`DurablyError`, and every import, execution of code, process, connection or file that reading led to. 1,000 changes take about
+a minute.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import chain
 from types import FrameType
 from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.types.string import TextLoader
 
 from durably import Command, entrypoint, interrupt, task
 from durably.checkpoint.base import BaseCheckpointer
 from durably.errors import DurablyError
 from durably.serde import EncryptedSerializer, TypedSerializer
 from savers import open_saver
+from tamper_targets import INDEXED, STORE, Target, Use, fill_cache, fill_store, opened_cache, opened_store
 
 KEY = bytes(range(32))
 THREADS = ("done", "asked", "failed", "forked")
@@ -42,7 +46,9 @@ def connect(place: str) -> tuple[Any, str]:
     """A connection to a place that `open_saver` knows, and what stands for a value in its SQL."""
     if place.startswith("postgres "):
         _, schema, conninfo = place.split(" ", 2)
-        return psycopg.connect(conninfo, options=f"-c search_path={schema}", autocommit=True), "%s"
+        connection = psycopg.connect(conninfo, options=f"-c search_path={schema}", autocommit=True)
+        connection.adapters.register_loader("jsonb", TextLoader)
+        return connection, "%s"
     return sqlite3.connect(place, isolation_level=None), "?"
 
 
@@ -177,12 +183,13 @@ def damaged(value: Any, rng: random.Random) -> Iterator[Any]:
 class Tamper:
     """Writes to the tables of a database, and puts back what was there."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, tables: tuple[str, ...] = TABLES) -> None:
         self._connection, self._mark = connect(place)
-        self.tables = {table: self._rows(table) for table in TABLES}
+        self._overriding = "overriding system value" if self._mark == "%s" else ""  # numbers that the server gives
+        self.tables = {table: self._rows(table) for table in tables}
 
     def _rows(self, table: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        cursor = self._connection.execute(f"select * from {table} order by 1, 2")
+        cursor = self._connection.execute(f"select * from {table} order by 1")
         return [column[0] for column in cursor.description], cursor.fetchall()
 
     def changes(self, rng: random.Random) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
@@ -216,11 +223,12 @@ class Tamper:
     def restore(self) -> None:
         """All rows as they were."""
         self._connection.execute("begin")
-        for table, (columns, rows) in self.tables.items():
+        for table in reversed(self.tables):  # those first that triggers of others keep
             self._connection.execute(f"delete from {table}")
+        for table, (columns, rows) in self.tables.items():
             marks = ", ".join([self._mark] * len(columns))
             for row in rows:
-                self._connection.execute(f"insert into {table} values ({marks})", row)
+                self._connection.execute(f"insert into {table} {self._overriding} values ({marks})", row)
         self._connection.execute("commit")
 
 
@@ -229,16 +237,35 @@ def too_long(*_: Any) -> None:
     raise TimeoutError("it does not end")
 
 
-def campaign(place: str, seed: int, count: int, *, sealed: bool) -> dict[str, Any]:
-    """Change after change."""
-    global armed
-    signal.signal(signal.SIGALRM, too_long)
-    rng = random.Random(seed)
-    serde: Any = EncryptedSerializer(keys=KEY) if sealed else TypedSerializer()
+@contextmanager
+def opened_runs(place: str, serde: Any, rng: random.Random) -> Iterator[Iterator[Use]]:
+    """Two threads, and all that programs do with them."""
+    with open_saver(place, serde=serde) as saver:
+        shop = program(saver)
+        yield chain.from_iterable(uses(shop, thread_id) for thread_id in rng.sample(THREADS, 2))
+
+
+def fill_runs(place: str, serde: Any) -> None:
     with open_saver(place, serde=serde) as saver:
         fill(program(saver))
-    tamper = Tamper(place)
-    warm_up(place, serde)
+
+
+def target_of(what: str, place: str) -> Target:
+    """What is tampered with."""
+    if what == "store":
+        return Target(STORE if place.startswith("postgres ") else INDEXED, fill_store, opened_store)
+    if what == "cache":
+        return Target(("durably_cache", "durably_cache_total"), fill_cache, opened_cache)
+    return Target(TABLES, fill_runs, opened_runs)
+
+
+def campaign(place: str, seed: int, count: int, serde: Any, target: Target) -> dict[str, Any]:
+    """Change after change."""
+    signal.signal(signal.SIGALRM, too_long)
+    rng = random.Random(seed)
+    target.fill(place, serde)
+    tamper = Tamper(place, target.tables)
+    warm_up(place, serde, target)
     tamper.restore()
     surprises: list[str] = []
     outcomes = {"changes": 0, "done": 0, "refused": 0}
@@ -246,37 +273,50 @@ def campaign(place: str, seed: int, count: int, *, sealed: bool) -> dict[str, An
     for table, column, row, value in rng.sample(changes, min(count, len(changes))):
         if tamper.write(table, column, row, value):
             outcomes["changes"] += 1
-            with open_saver(place, serde=serde) as saver:
-                shop = program(saver)
-                for thread_id in rng.sample(THREADS, 2):
-                    for number, use in enumerate(uses(shop, thread_id)):
-                        armed = True
-                        signal.alarm(20)
-                        try:
-                            use()
-                            outcomes["done"] += 1
-                        except DurablyError:
-                            outcomes["refused"] += 1
-                        except BaseException as error:
-                            if (
-                                not isinstance(error, ValueError) or str(error) != "fail"
-                            ):  # what the program itself raises
-                                surprises.append(
-                                    f"{table}.{column} = {value!r:.60}, use {number} of {thread_id}: {error!r:.200}"
-                                )
-                        finally:
-                            armed = False
-                            signal.alarm(0)
+            found = outcomes_of(place, serde, target, rng)
+            outcomes["done"] += found.count("done")
+            outcomes["refused"] += found.count("refused")
+            surprises += [
+                f"{table}.{column} = {value!r:.60}, {outcome}"
+                for outcome in found
+                if outcome not in ("done", "refused", "own")
+            ]
         tamper.restore()
     return {**outcomes, "surprises": surprises, "events": sorted(set(events))}
 
 
-def warm_up(place: str, serde: Any) -> None:
-    """Everything once, so that what this program loads by itself is loaded."""
-    with open_saver(place, serde=serde) as saver:
-        shop = program(saver)
-        for thread_id in THREADS:
-            for use in uses(shop, thread_id):
+def outcomes_of(place: str, serde: Any, target: Target, rng: random.Random) -> list[str]:
+    """What came of each use."""
+    try:
+        with target.opened(place, serde, rng) as found:
+            return [outcome_of(use, number) for number, use in enumerate(found)]
+    except DurablyError:
+        return ["refused"]  # it could not even be opened
+
+
+def outcome_of(use: Use, number: int) -> str:
+    """What came of a use, in a word, or in a sentence where that is a surprise."""
+    global armed
+    armed = True
+    signal.alarm(20)
+    try:
+        use()
+    except DurablyError:
+        return "refused"
+    except BaseException as error:
+        own = isinstance(error, ValueError) and str(error) == "fail"  # what the program itself raises
+        return "own" if own else f"use {number}: {error!r:.200}"
+    finally:
+        armed = False
+        signal.alarm(0)
+    return "done"
+
+
+def warm_up(place: str, serde: Any, target: Target) -> None:
+    """Everything a few times, so that what this program loads by itself is loaded."""
+    for seed in range(8):
+        with target.opened(place, serde, random.Random(seed)) as found:
+            for use in found:
                 with suppress(DurablyError, ValueError):
                     use()
     with suppress(DurablyError):  # for a class that is not known the annotations of the whole program are read, once
@@ -286,5 +326,7 @@ def warm_up(place: str, serde: Any) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     sys.addaudithook(listen)
-    _, empty, number, most, form = sys.argv
-    sys.stdout.write(json.dumps(campaign(empty, int(number), int(most), sealed=form == "sealed")))
+    _, empty, number, most, form, *rest = sys.argv
+    chosen: Any = EncryptedSerializer(keys=KEY) if form == "sealed" else TypedSerializer()
+    goal = target_of(rest[0] if rest else "runs", empty)
+    sys.stdout.write(json.dumps(campaign(empty, int(number), int(most), chosen, goal)))

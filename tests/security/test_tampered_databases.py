@@ -48,6 +48,40 @@ def test_no_change_of_any_column_runs_code_or_surprises(place: str, form: str, c
     assert report["changes"] > changes * 0.5 and report["refused"] > changes
 
 
+@pytest.mark.parametrize(
+    ("kind", "what", "form"),
+    [("sqlite", what, form) for what in ("store", "cache") for form in ("plain", "sealed")]
+    + [(kind, "store", "plain") for kind in SHARED if kind == "postgres"],
+)
+def test_nor_does_a_change_of_a_store_or_a_cache(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, what: str, form: str
+) -> None:
+    place = place_of(kind, request, tmp_path)
+    command = [sys.executable, "-m", "security.tampering", place, "7", "60", form, what]
+    done = subprocess.run(command, capture_output=True, cwd=TESTS, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    report = json.loads(done.stdout)
+    assert report["surprises"] == []
+    assert report["events"] == [], "no import, no code, no process, no connection, no file"
+    assert report["changes"] > 20 and report["done"] > 100 and report["refused"]
+
+
+def test_a_cache_whose_total_somebody_has_changed_still_ends(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    for wrong in (2**62, "x", None):
+        with closing(SqliteCache(path, max_bytes=1000)) as cache:
+            cache.set("n", b"key", b"value")
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("delete from durably_cache_total")
+            if wrong is not None:
+                connection.execute("insert into durably_cache_total values (?)", (wrong,))
+        with closing(SqliteCache(path, max_bytes=1000)) as cache:
+            cache.set("n", b"other", b"value")
+            assert cache.get("n", b"other") in (b"value", None)
+            cache.set("n", b"third", b"value")
+            assert cache.get("n", b"third") == b"value"
+
+
 def test_the_listener_hears_what_it_listens_for(tmp_path: Path) -> None:
     code = (
         "import sys; from security import tampering; sys.addaudithook(tampering.listen); tampering.armed = True\n"

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from .._sqlite import Database, Schema, Source
+from ..errors import DecodeError
 from .base import BaseCache, checked_bound, deadline
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class SqliteCache(BaseCache):
             if not rows:
                 return None
             [(value, one, used)] = rows
+            if type(value) is not bytes or type(used) is not float:
+                raise DecodeError(
+                    f"durably_cache holds {value!r:.40}, used at {used!r:.40}, which this library has not stored: somebody "
+                    f"has changed the database. Clear namespace {namespace!r} of the cache."
+                )
             if now - used > RECENT and len(self._used) < REMEMBERED:
                 self._used[one] = now
         found: bytes = value
@@ -159,7 +165,24 @@ class SqliteCache(BaseCache):
             cursor.execute(SWEEP, (now, DELETE_ROWS))
             # A full sweep has left rows behind: the next `set` goes on with them.
             self._next_sweep = now if cursor.rowcount == DELETE_ROWS else now + SWEEP_EVERY
-        while (excess := cursor.execute(TOTAL).fetchone()[0] - self.max_bytes) > 0:
+        while (excess := _total(cursor) - self.max_bytes) > 0:
             cursor.executemany(USED, [(used, one) for one, used in self._used.items()])
             self._used.clear()
             cursor.execute(EVICT, (DELETE_ROWS, excess))
+            if not cursor.rowcount:  # there is nothing left: somebody has changed the total
+                _add_up(cursor)
+                break
+
+
+def _total(cursor: sqlite3.Cursor) -> int:
+    """How much the results take; added up where somebody has changed what the triggers keep."""
+    found = cursor.execute(TOTAL).fetchone()
+    if found is None or type(found[0]) is not int:
+        return _add_up(cursor)
+    return int(found[0])
+
+
+def _add_up(cursor: sqlite3.Cursor) -> int:
+    cursor.execute("DELETE FROM durably_cache_total")
+    cursor.execute("INSERT INTO durably_cache_total SELECT CAST(total(size) AS INTEGER) FROM durably_cache")
+    return int(cursor.execute(TOTAL).fetchone()[0])

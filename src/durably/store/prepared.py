@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DecodeError
 from ..serde import TypedSerializer
 from .base import BaseStore
 from .embed import Embedder, Vectors
@@ -118,9 +118,23 @@ class PreparedStore(BaseStore):
             "namespace": row.namespace,
             "key": row.key,
             "value": self._value(row) if value is None else value,
-            "created_at": datetime.fromtimestamp(row.created, UTC),
-            "updated_at": datetime.fromtimestamp(row.updated, UTC),
+            "created_at": moment(row.created, row),
+            "updated_at": moment(row.updated, row),
         }
+
+
+def moment(seconds: float, row: Row) -> datetime:
+    """A time since the epoch, as people write it.
+
+    Raises:
+        DecodeError: there is none such in the calendar.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise DecodeError(
+            f"the times of item {row.key!r} in {row.namespace!r} are damaged: {error}. Put it again, or delete it."
+        ) from None
 
 
 NO_VECTORS = Vectors({}, {})

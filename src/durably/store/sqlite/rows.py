@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..._sqlite import Schema
+from ...errors import DecodeError
 from ..names import joined
 from ..rows import Namespace, Row, Rows, VectorRow, Write
 
@@ -95,6 +96,11 @@ ADD_VECTOR = "INSERT INTO durably_store_vectors (item, namespace, vector) VALUES
 DROP_VECTORS = "DELETE FROM durably_store_vectors WHERE item = ?"
 
 
+ITEM = {"id": int, "namespace": str, "key": str, "data": bytes, "created": float, "updated": float, "expires": float}
+OPTIONAL = {"expires"}
+VECTOR = {"id": int, "item": int, "vector": bytes}
+
+
 class SqliteRows(Rows):
     """The rows, as the transaction of one cursor sees them."""
 
@@ -139,7 +145,8 @@ class SqliteRows(Rows):
         return self._cursor.execute(SWEEP, (now, limit)).rowcount
 
     def namespaces(self, live_at: float | None) -> Iterable[Namespace]:
-        return [tuple(text.split(".")) for (text,) in self._cursor.execute(NAMESPACES, {"live_at": live_at})]
+        rows = self._cursor.execute(NAMESPACES, {"live_at": live_at})
+        return [tuple(typed(row, {"namespace": str}, "durably_store")[0].split(".")) for row in rows]
 
     def claim(self, once_key: str, now: float) -> bool:
         return self._cursor.execute(CLAIM, (once_key, now)).rowcount == 1
@@ -151,7 +158,8 @@ class SqliteRows(Rows):
         return self._cursor.execute(SWEEP_CLAIMS, (now, limit)).rowcount
 
     def changes(self) -> tuple[int, int]:
-        added, deleted = self._cursor.execute(CHANGES).fetchone()
+        found = self._cursor.execute(CHANGES).fetchone() or (None, None)
+        added, deleted = typed(found, {"added": int, "deleted": int}, "durably_store_changes")
         return added, deleted
 
     def vector_ids(self, prefix: Namespace) -> list[int]:
@@ -159,7 +167,10 @@ class SqliteRows(Rows):
 
     def vectors(self, prefix: Namespace, after: int) -> Sequence[VectorRow]:
         statement = VECTORS if not prefix else NEWER if after else OF_PREFIX
-        return self._cursor.execute(statement, {"prefix": joined(prefix), "after": after}).fetchall()
+        rows: list[Any] = self._cursor.execute(statement, {"prefix": joined(prefix), "after": after}).fetchall()
+        for row in rows:
+            typed(row, VECTOR, "durably_store_vectors")
+        return rows
 
 
 def under(statement: str, prefix: Namespace) -> str:
@@ -172,7 +183,23 @@ def as_array(ids: Iterable[int]) -> str:
     return f"[{','.join(map(str, ids))}]"
 
 
+def typed(found: tuple[Any, ...], kinds: Mapping[str, type], table: str) -> tuple[Any, ...]:
+    """Return the columns as they are, if they are of the types that are stored: SQLite lets anybody store others.
+
+    Raises:
+        DecodeError: somebody has.
+    """
+    for value, (name, kind) in zip(found, kinds.items(), strict=True):
+        if type(value) is not kind and not (value is None and name in OPTIONAL):
+            raise DecodeError(
+                f"{table}.{name} holds {value!r:.40}, which is no {kind.__name__} that this library has stored: "
+                "somebody has changed the database"
+            )
+    return found
+
+
 def as_row(found: tuple[Any, ...]) -> Row:
     """Return the row behind the columns of a statement."""
+    typed(found, ITEM, "durably_store")
     one, namespace, key, data, created, updated, expires = found
     return Row(one, tuple(namespace.split(".")), key, data, created, updated, expires)
