@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from worker import Shop, lines, wait_for
 
 from durably import Runtime, entrypoint, get_config, task
 from durably.checkpoint.base import BaseCheckpointer, OwnerRow, Transaction
-from durably.engine.owner import host_identity, is_proved_dead
+from durably.engine.owner import _process, host_identity, is_proved_dead
 from durably.errors import ConfigError, EmptyInputError, ThreadBusy
 from durably.state import recovery
 
@@ -176,8 +177,10 @@ class TestOwners:
         assert do(flow, "recover") == {"a": 5}
 
     def test_on_this_host_whose_process_lives_are_waited_for(self, saver: BaseCheckpointer, flow: Any, do: Any) -> None:
-        self.crash(saver, flow, host_identity())
-        assert do(flow, "recover") == {}
+        machine, *_ = host_identity().split("|")
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+            self.crash(saver, flow, f"{machine}|{other.pid}|{_process(other.pid)[1]}")
+            assert do(flow, "recover") == {}
 
     def test_of_an_unknown_machine_are_never_proved_dead(self) -> None:
         assert not is_proved_dead("|1|")
