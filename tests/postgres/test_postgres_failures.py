@@ -140,6 +140,7 @@ def run_many(story: Story, count: int) -> None:
         assert len(story.story.runs(name)[0].calls()) == 6
 
 
+@pytest.mark.once("the body is not the same in each pass")
 def test_a_server_that_is_restarted_is_waited_for() -> None:
     """Stopped as by a crash, twice, under many runs; then it stays away, and the run can be resumed when it is back."""
     with Server() as server, PostgresSaver(server.conninfo, reconnect_for=60) as saver:

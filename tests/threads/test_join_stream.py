@@ -114,6 +114,7 @@ class TestOver:
         assert [(event.ns, event.type, event.data) for event in events] == live
         assert {(event.run_id, event.attempt) for event in events} == {(flow.runs(thread_id="1")[0].run_id, 1)}
 
+    @pytest.mark.once("counts chunks")
     def test_without_subgraphs_only_its_own_calls(self, saver: BaseCheckpointer, do: Do) -> None:
         flow = new_flow(saver)
         flow.invoke(False, thread_id="1", durable_stream=True)
@@ -456,6 +457,7 @@ class TestStoring:
         assert [event.data for event in events if event.attempt == 2] == [{"attempt": 2, "after": "asked"}, "begin"]
 
     @pytest.mark.parametrize("durability", ["async", "sync", "exit"])
+    @pytest.mark.once("counts chunks")
     def test_each_durability(self, saver: BaseCheckpointer, do: Do, durability: str) -> None:
         flow = new_flow(saver, durable_stream=True)
         flow.invoke(False, thread_id="1", durability=durability)
