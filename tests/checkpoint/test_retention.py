@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,29 @@ def test_a_history_reads_what_its_values_share_once(tmp_path: Path) -> None:
     connection.close()
     assert [len(value) for value in values] == [n for turn in range(30, 0, -1) for n in (turn, turn - 1)]
     assert sum("recursive bases" in statement for statement in statements) == 1
+
+
+@pytest.mark.parametrize("serde", [TypedSerializer(), EncryptedSerializer(keys=secrets.token_bytes(32))])
+def test_what_is_said_is_stored_once(
+    serde: TypedSerializer | EncryptedSerializer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved, "_recent", saved._Recent(0))  # as for a process that begins with each turn
+    said = [secrets.token_hex(500) for _ in range(8)]
+    with SqliteSaver(tmp_path / "runs.db", serde=serde) as saver:
+
+        @entrypoint(checkpointer=saver)
+        def chat(message: str, *, previous: list[str] | None = None) -> list[str]:
+            return [*(previous or []), message]
+
+        for turn, line in enumerate(said, 1):
+            assert chat.invoke(line, thread_id="a") == said[:turn]
+        assert chat.get_state(thread_id="a").values == said
+        saver.copy_thread("a", "b")
+        saver.delete_thread("a")
+        assert chat.get_state(thread_id="b").values == said
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+        sizes = [size for (size,) in connection.execute("select length(saved) from durably_run order by no")]
+    assert all(size < 120 for size in sizes[1:])
 
 
 BASED_FAR_BACK = 64

@@ -93,6 +93,28 @@ def test_chains_are_put_together_at_once(edits: list[tuple[int, int, int]], seed
     assert chain.value() == version
 
 
+@given(st.binary(max_size=600), st.integers(0, 3000), st.integers(0, 5))
+def test_what_stands_beside_is_not_stored_again(said: bytes, at: int, seed: int) -> None:
+    base = b"\x01" + random.Random(seed).randbytes(3000)
+    data = base[: 1 + at] + said + base[1 + at :] + said[:40]
+    stored = shrink(data, base, said)
+    chain = Chain(base)
+    chain.add(stored, lambda: said)
+    assert chain.value() == data
+    if said:
+        with pytest.raises(DecodeError, match=r"earlier version|damaged"):
+            restore(stored, base[1:])
+
+
+def test_a_turn_of_a_chat_is_stored_where_it_was_said() -> None:
+    said = [serializer.dumps(random.Random(n).randbytes(500).hex()) for n in range(20)]
+    versions = [
+        serializer.dumps([{"role": "user", "content": serializer.loads(one)} for one in said[:n]]) for n in range(21)
+    ]
+    for before, version, one in zip(versions[1:], versions[2:], said[1:], strict=False):
+        assert len(shrink(version, before, one)) < 60
+
+
 def test_a_chain_with_a_wrong_version_in_it_is_refused() -> None:
     noise = random.Random(4).randbytes(3000)
     versions = [b"\x01" + noise + b"?" * n for n in range(1, 4)]

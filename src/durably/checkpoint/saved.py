@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -55,7 +56,7 @@ class Saved:
             return cls(newest, stored, (newest.no, stored), serde)
         versions, next_base = Chain(), None
         for run in reversed(chain):
-            versions.add(unseal(run.saved or b"", run_place(run.run_id, "saved")))
+            versions.add(unseal(run.saved or b"", run_place(run.run_id, "saved")), partial(_said, run, serde))
             if run.saved_no == wanted:
                 next_base = (run.no, versions.value())
         encoded = versions.value()
@@ -78,6 +79,12 @@ def _next_base(run: RunRow) -> int:
     """The version that the one after this is stored as a difference to."""
     base = base_of(run.saved_no)  # which counts from 0
     return run.saved_no if base is None else base + 1
+
+
+def _said(run: RunRow, serde: Serializer) -> bytes:
+    """The run's input, encoded: what was said is often a part of what is saved."""
+    unseal: Any = getattr(serde, "unseal", None)
+    return run.input if unseal is None else unseal(run.input, run_place(run.run_id, "input"))
 
 
 def _seal(serde: Serializer, data: bytes, place: bytes) -> bytes:
@@ -179,27 +186,27 @@ class Stored(NamedTuple):
     saved_base: int
 
 
-def stored_as(value: Any, run_id: str, previous: Saved | None, serde: Serializer) -> Stored:
+def stored_as(value: Any, run: RunRow, previous: Saved | None, serde: Serializer) -> Stored:
     """How a value is stored that a run saves.
 
     Args:
         value: the value.
-        run_id: the run.
+        run: the run, with its input.
         previous: what it was built upon, None where there is nothing.
         serde: turns values into bytes.
 
     Raises:
         EncodeError: the value cannot be stored.
     """
-    place = run_place(run_id, "saved")
+    place = run_place(run.run_id, "saved")
     version = 1 if previous is None else previous.run.saved_no + 1
     encode: Any = getattr(serde, "encode", None)
     if encode is None:  # a serializer that only goes the whole way
         return Stored(serde.dumps(value, place), version, 0)
     encoded = encode(value)
-    _recent.put(serde, run_id, encoded)
+    _recent.put(serde, run.run_id, encoded)
     base_no, base = (0, None) if previous is None else previous.next_base
-    small = shrink(encoded, base)
+    small = shrink(encoded, base, _said(run, serde))
     if not is_delta(small):
         base_no = 0
     return Stored(_seal(serde, small, place), version, base_no)

@@ -306,9 +306,9 @@ def _stored_input(admitted: Admitted, checkpointer: BaseCheckpointer) -> Any:
     return checkpointer.serde.loads(run.input, run_place(run.run_id, "input"))
 
 
-def _stored(checkpointer: BaseCheckpointer, value: Any, run_id: str, previous: Saved | None, what: str) -> Stored:
+def _stored(checkpointer: BaseCheckpointer, value: Any, admitted: Admitted, what: str) -> Stored:
     try:
-        return stored_as(value, run_id, previous, checkpointer.serde)
+        return stored_as(value, admitted.run, admitted.saved, checkpointer.serde)
     except EncodeError as error:
         raise EncodeError(f"{what} cannot be stored: {error}", error.path) from None
 
@@ -319,7 +319,7 @@ def _ended(result: Any, invocation: Invocation, run: Run, admitted: Admitted, ch
         return Ending("sleeping" if result.is_asleep and not run.paused else "asked", outcome, due=result.due)
     name = f"workflow {invocation.function.name!r}"
     value, save = (result.value, result.save) if isinstance(result, FinalValue) else (result, result)
-    stored = _stored(checkpointer, save, run.run_id, admitted.saved, f"what {name} saves")
+    stored = _stored(checkpointer, save, admitted, f"what {name} saves")
     returned = None
     if save is not value:
         returned = encoded(checkpointer, value, run_place(run.run_id, "value"), f"what {name} returned")

@@ -10,6 +10,8 @@ Forms, told apart by their first two bytes (``c1`` begins no encoded value)::
     c1 44 03 <CRC-32> <edits as msgpack>                         delta: runs of the base, and new bytes
     c1 44 04 <CRC-32> <size: 8 bytes> <zlib stream>              the same, compressed with the last 32 KiB
                                                                  of the base as dictionary
+    c1 44 05, c1 44 06                                           the same two, where the base is followed by
+                                                                 other bytes that the reader has
     c1 44 01, c1 44 02                                           older, with the CRC-32 of the base
 
 The CRC-32 is the value's own, so that a chain of deltas can be put together in one go and is checked at its end.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import struct
 import zlib
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -34,6 +37,8 @@ COMPRESSED = b"\xc1Z"
 DELTA = b"\xc1D"
 _VERSION = b"\x01"
 _BASE_EDITS, _BASE_DICTIONARY, _EDITS, _DICTIONARY = b"\x01", b"\x02", b"\x03", b"\x04"
+_BESIDE_EDITS, _BESIDE_DICTIONARY = b"\x05", b"\x06"
+_FORMS = (_EDITS, _DICTIONARY, _BESIDE_EDITS, _BESIDE_DICTIONARY, _BASE_EDITS, _BASE_DICTIONARY)
 _SIZE = struct.Struct(">Q")
 _CHECK = struct.Struct(">I")
 
@@ -112,12 +117,13 @@ def is_delta(data: bytes) -> bool:
     return data.startswith(DELTA)
 
 
-def shrink(data: bytes, base: bytes | None = None) -> bytes:
+def shrink(data: bytes, base: bytes | None = None, beside: bytes = b"") -> bytes:
     """The smallest form of an encoded value: a delta to ``base``, compressed, or as it is.
 
     Args:
         data: the encoded value.
         base: the encoded form of the version before it, if that is kept.
+        beside: other bytes that are kept, and may be in the value.
 
     Returns:
         A delta only where it is under half the size of the value without one.
@@ -130,11 +136,12 @@ def shrink(data: bytes, base: bytes | None = None) -> bytes:
     """
     if not base or data.startswith((DELTA, COMPRESSED)):
         return compress(data)
-    edits = msgspec.msgpack.encode(_runs(data, base))
+    plain, packed = (_BESIDE_EDITS, _BESIDE_DICTIONARY) if beside else (_EDITS, _DICTIONARY)
+    edits = msgspec.msgpack.encode(_runs(data, base + beside))
     check = _CHECK.pack(zlib.crc32(data))
-    delta = DELTA + _EDITS + check + edits
-    if len(edits) > _BLOCK:
-        delta = min(delta, _with_dictionary(edits, base, check), key=len)
+    delta = DELTA + plain + check + edits
+    if len(edits) > 2 * _BLOCK:
+        delta = min(delta, DELTA + packed + check + _with_dictionary(edits, base), key=len)
     if len(delta) * _SURELY_SMALLER < len(data):
         return delta
     whole = compress(data)
@@ -178,8 +185,12 @@ class Chain:
         self._parts: list[memoryview | bytes] | None = None if base is None else [base]
         self._check: bytes | None = None  # of the value, where that was not checked yet
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes, beside: Callable[[], bytes] = bytes) -> None:
         """Go on to the next version.
+
+        Args:
+            data: its stored form.
+            beside: finds the other bytes that it was shrunk with.
 
         Raises:
             DecodeError: its bytes are damaged, or those of an earlier one.
@@ -191,14 +202,16 @@ class Chain:
         form, check, edits = data[2:3], data[3:start], data[start:]
         if self._parts is None or len(data) < start:
             raise DecodeError(_MISSING)
-        if form not in (_EDITS, _DICTIONARY, _BASE_EDITS, _BASE_DICTIONARY):
+        if form not in _FORMS:
             raise DecodeError("a delta was written by a newer version of durably")
         is_by_base = form in (_BASE_EDITS, _BASE_DICTIONARY)
         if is_by_base and _CHECK.pack(zlib.crc32(self.value())) != check:
             raise DecodeError(_MISSING)
         pieces = _Pieces(self._parts)
-        if form in (_DICTIONARY, _BASE_DICTIONARY):
+        if form in (_DICTIONARY, _BASE_DICTIONARY, _BESIDE_DICTIONARY):
             edits = _expand_with(edits, pieces.last(_WINDOW), self._limit)
+        if form in (_BESIDE_EDITS, _BESIDE_DICTIONARY):
+            pieces = _Pieces([*self._parts, beside()])
         self._parts = _apply(edits, pieces, self._limit)
         self._check = None if is_by_base else check
         if len(self._parts) > _MOST_PIECES:
@@ -268,10 +281,10 @@ def base_of(version: int, width: int = 1024) -> int | None:
     return version - step
 
 
-def _with_dictionary(edits: bytes, base: bytes, check: bytes) -> bytes:
+def _with_dictionary(edits: bytes, base: bytes) -> bytes:
     stream = zlib.compressobj(_LEVEL, zdict=base[-_WINDOW:])
     packed = stream.compress(edits) + stream.flush()
-    return b"".join((DELTA, _DICTIONARY, check, _SIZE.pack(len(edits)), packed))
+    return _SIZE.pack(len(edits)) + packed
 
 
 def _expand_with(data: bytes, dictionary: bytes, limit: int) -> bytes:
