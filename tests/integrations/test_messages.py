@@ -372,7 +372,6 @@ def test_langchain_is_never_imported_for_those_who_do_not() -> None:
 
 
 @both_ways
-@pytest.mark.once("what an earlier pass has shown in pieces, the last one shows as a whole")
 def test_tokens_can_be_joined_later(stream: Stream) -> None:
     """With or without somebody who streamed them; once, though the task returns the whole message."""
 

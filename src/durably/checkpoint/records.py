@@ -82,7 +82,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
         scope: with ``name`` and ``n`` the call's key.
         name: the task's, the nested workflow's, or ``interrupt``.
         n: the how-manieth call of that name in that scope.
-        fingerprint: stands for the arguments.
+        fingerprint: stands for the arguments; of `SAID`, for what it is a piece or the whole of, if anything.
         data: the encoded result, error, question or answer.
         started: when its first attempt began, in seconds since the epoch.
         seconds: how long it took, attempts and pauses included.

@@ -20,7 +20,7 @@ from ..serde import Serializer, rebuild_exception
 from ..types import Interrupt
 from .ending import question_of
 from .identity import Key, call_id, depth_of, namespace_of, record_place
-from .journal import ANSWERED, ASKED, BEGAN, FORGOTTEN, RAISED, RETURNED, SAID, STREAM, Record
+from .journal import ANSWERED, ASKED, BEGAN, FORGOTTEN, RAISED, RETURNED, SAID, STREAM, WHOLE, Record
 from .rows import raised_by, returned_by
 from .stream import WRITTEN
 
@@ -65,6 +65,7 @@ class Told:
         self._asked: dict[Key, Record] = {}  # the questions of the present attempt
         self._answered = set[Key]()  # those among them that have an answer by now
         self._says_values = False
+        self._met: set[bytes] = set()  # what was told in pieces, or as a whole
         self._namespaces: dict[tuple[str, int], tuple[str, ...]] = {}
 
     def record(self, record: Record) -> Iterator[StreamEvent]:
@@ -110,11 +111,22 @@ class Told:
         yield from self._event(self._place, ATTEMPT, "attempt", (), lambda: {"attempt": record.n, "after": record.name})
 
     def _said(self, record: Record) -> Iterator[StreamEvent]:
+        if self._was_told(record.fingerprint):
+            return
         mode = record.name.removeprefix(STREAM)
         ns = self._namespace(record.scope, record.nesting)
         if mode == "values" and not ns:
             self._says_values = True
         yield from self._event(self._place, UPDATE, mode, ns, lambda: self._value(record))
+
+    def _was_told(self, about: bytes) -> bool:
+        """Whether a chunk is the whole of what has been told. An attempt does not know what those before it have said."""
+        id = about.removeprefix(WHOLE)
+        if id != about and id in self._met:
+            return True
+        if id:
+            self._met.add(id)
+        return False
 
     def _ended(self, record: Record) -> Iterator[StreamEvent]:
         scope, name = record.scope, record.name

@@ -35,6 +35,7 @@ __all__ = [
     "RETURNED",
     "SAID",
     "STREAM",
+    "WHOLE",
     "Entry",
     "Journal",
     "Kept",
@@ -52,6 +53,10 @@ PATCH: Final = "patched:"
 
 STREAM: Final = "stream:"
 """Likewise in front of the mode of what a body wrote to its stream."""
+
+
+WHOLE: Final = b"\0"
+"""In front of the id, in such a record, of what was written as a whole."""
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from ..errors import EncodeError
 from ..serde import Serializer, TypedSerializer, encode_exception, rebuild_exception
 from .failures import culprits_within
 from .identity import Key, body_path, record_place
-from .journal import ANSWERED, ASKED, RAISED, RETURNED, SAID, STREAM, Entry, Journal, Kept, Record, in_body
+from .journal import ANSWERED, ASKED, RAISED, RETURNED, SAID, STREAM, WHOLE, Entry, Journal, Kept, Record, in_body
 from .steps import Steps
 from .summary import summary_of
 
@@ -310,7 +310,8 @@ class Recorder:
         if self._log is not None and call.env.journaled and self.meets(piece_of, whole):
             key = Key(call.path, f"{STREAM}{mode}", call.attempt)
             data = self._encoded(chunk, key, f"what {call.describe()} wrote to the stream")
-            self._log.append(Record(SAID, *key, b"", data, time.time(), nesting=call.env.nesting))
+            about = WHOLE * bool(whole) + (whole or piece_of).encode("utf-8", "surrogatepass")
+            self._log.append(Record(SAID, *key, about, data, time.time(), nesting=call.env.nesting))
 
     def meets(self, piece_of: str, whole: str = "") -> bool:
         """Whether a piece of something, or the whole of it, is still to be recorded; from now on it was met."""
