@@ -56,18 +56,33 @@ def measure_all(
 ) -> Results:
     """Every case of every system, as often as there are rounds. The systems take turns within each round."""
     results = Results()
-    for number in range(1, rounds + 1):
-        for case, systems in by_turns(cases):
-            for system in systems:
-                if results.again(system, case.id):
-                    database = databases.empty() if case.backend == "postgres" else None
-                    answer = measure(system, pythons[system], case, database, enough)
-                    results.add(system, case.id, answer)
-                    note(f"round {number}/{rounds}  {case.id:44} {system.name:10} {brief(answer)}")
-        for system in pythons:
-            if system.imports:
-                results.add(system, "import", import_cost(system, pythons[system]))
+    try:
+        for number in range(1, rounds + 1):
+            measure_once(pythons, cases, results, databases, enough, f"round {number}/{rounds}")
+    except KeyboardInterrupt:
+        note("interrupted: what was measured until then counts")
     return results
+
+
+def measure_once(
+    pythons: dict[System, str],
+    cases: dict[System, list[Case]],
+    results: Results,
+    databases: Databases,
+    enough: float,
+    label: str,
+) -> None:
+    """One round."""
+    for system in pythons:
+        if system.imports:
+            results.add(system, "import", import_cost(system, pythons[system]))
+    for case, systems in by_turns(cases):
+        for system in systems:
+            if results.again(system, case.id):
+                database = databases.empty() if case.backend == "postgres" else None
+                answer = measure(system, pythons[system], case, database, enough)
+                results.add(system, case.id, answer)
+                note(f"{label}  {case.id:44} {system.name:10} {brief(answer)}")
 
 
 def by_turns(cases: dict[System, list[Case]]) -> Iterable[tuple[Case, list[System]]]:
