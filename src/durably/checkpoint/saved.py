@@ -112,12 +112,14 @@ def bases_of(transaction: _Runs, run: RunRow, known: dict[int, RunRow] | None = 
     """
     known = {} if known is None else known
     found: list[RunRow] = []
-    while run.saved_base:
+    met = {run.no}
+    while run.saved_base and run.saved_base not in met:  # a circle ends, and nothing can be put together of it
         if run.saved_base not in known:
             known.update((base.no, base) for base in transaction.saved_bases(run.no))
         if run.saved_base not in known:
             break  # whoever puts the value together says that it is missing
         run = known[run.saved_base]
+        met.add(run.no)
         found.append(run)
     return tuple(found)
 
