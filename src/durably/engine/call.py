@@ -70,9 +70,7 @@ class TaskFuture(SharedFuture[R]):
     )
 
     # What few calls ever need is found here until it is set: so it costs the others neither time nor memory.
-    asked: int = (
-        0  # what holds this body up: questions put in it, and calls that asked. It stops, whatever it does then
-    )
+    asked: int = 0  # how many questions put in this body, and calls that asked, hold it up: it stops, whatever it does
     holds: bool = False  # whether it is such a call of the body that made it
     outrun: bool = False  # it lost a race, so that it holds nobody up with a question
     stopped: bool = False  # likewise for the signal that the attempt has to end
