@@ -217,8 +217,12 @@ SCENARIOS = {
     "chat": Scenario("a chat's turn of 1 KB", nothing, (500,), (50,), ours=(1_000,), kept=(SQLITE, POSTGRES)),
     "graph_loop": Scenario("steps of a graph", one_commit_each, (1_000,), (100,), kept=(NOWHERE, SQLITE)),
     "graph_sends": Scenario("Sends of one step", side_by_side, (1_000,), (100,), kept=(NOWHERE, SQLITE)),
-    "json": Scenario("a task's JSON of so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
-    "blob": Scenario("a task's bytes, so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,)),
+    "json": Scenario(
+        "a task's JSON of so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,), units=together
+    ),
+    "blob": Scenario(
+        "a task's bytes, so many MB", encoded_and_written, (1, 10), (1,), (1,), kept=(SQLITE,), units=together
+    ),
     "chunks": Scenario("chunks of a stream", through_a_queue, (10_000,), (2_000,), kept=(NOWHERE,)),
     "paced_chunks": Scenario("chunks, one a millisecond", nothing, (1_000,), (200,), kept=(NOWHERE,)),
 }
