@@ -25,6 +25,11 @@ class Ledger:
         return [line.split() for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
 
+def judgement(head: str, broken: list[str]) -> str:
+    """What happened, and which rules were broken."""
+    return "\n".join([head, *broken[:20], f"{len(broken)} breaches" if broken else "every rule holds"])
+
+
 @dataclass
 class Verdict:
     """What happened, and which rules were broken."""
@@ -44,8 +49,7 @@ class Verdict:
         stops = f"{self.kills} kills, {self.pauses} pauses, {self.restarts} restarts of the server"
         counts = f"{self.seconds:.0f} s, {stops}, {self.runs} runs, {self.calls} calls"
         head = f"seed {self.seed}: {counts}, {self.repeated} begun again, {self.fenced} attempts fenced off"
-        rules = "every rule holds" if not self.broken else f"{len(self.broken)} breaches"
-        return "\n".join([head, *self.broken[:20], rules])
+        return judgement(head, self.broken)
 
 
 def broken_calls(lines: list[list[str]], sync: set[str], verdict: Verdict) -> Iterator[str]:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from ledger import judgement
+
 from durably.cache.base import BaseCache
 from durably.cache.memory import InMemoryCache
 from durably.cache.sqlite import SqliteCache
@@ -47,8 +49,7 @@ class Report:
 
     def __str__(self) -> str:
         head = f"seed {self.seed}: {self.seconds:.0f} s, {self.programs} programs, {self.kills} kills"
-        rules = "every rule holds" if not self.broken else f"{len(self.broken)} breaches"
-        return "\n".join([head, *self.broken[:20], rules])
+        return judgement(head, self.broken)
 
 
 def live_all(saver: BaseCheckpointer, folder: Path, seed: int, numbers: range) -> Report:

@@ -50,7 +50,6 @@ __all__ = ["QUESTION", "Again", "Run", "run_class", "set_run_class"]
 QUESTION: Final = "interrupt"
 """The name under which questions are recorded; no task may have it."""
 
-
 PAUSE: Final = "pause:"
 """In front of the name of a pause, the name under which it is recorded; no Python name contains it."""
 
