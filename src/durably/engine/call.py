@@ -353,6 +353,14 @@ class TaskFuture(SharedFuture[R]):
             self.run.recorder.said(self, mode, chunk, piece_of, whole)
         self.env.emit(mode, chunk, piece_of=piece_of, whole=whole)
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether this body, or one around it, is to be stopped after some time."""
+        body: TaskFuture[Any] | None = self
+        while body is not None and body.function.policies.timeout is None:
+            body = body.parent
+        return body is not None
+
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""
         for body in self.lineage():

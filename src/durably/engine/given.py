@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime import ExecutionInfo, Runtime
 from ..types import MISSING
 from .function import Injected
-from .stream import Writer
+from .stream import writer_of
 
 if TYPE_CHECKING:
     from .call import TaskFuture
@@ -35,7 +35,7 @@ def given(call: TaskFuture[Any], missing: Sequence[Injected]) -> dict[str, Any]:
         elif parameter.name == "connection":
             values["connection"] = call.connection
         else:
-            values["writer"] = Writer(call)
+            values["writer"] = writer_of(call)
     return values
 
 
@@ -54,7 +54,7 @@ def runtime_of(call: TaskFuture[Any]) -> Runtime[Any]:
     return Runtime(
         context=call.env.context,
         store=call.env.store,
-        stream_writer=Writer(call),
+        stream_writer=writer_of(call),
         heartbeat=call.heartbeat,
         previous=None if call.env.previous is MISSING else call.env.previous,
         execution_info=info,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ..checkpoint.records import escaped
 from .cutoff import Cutoff
 from .identity import branch_path
-from .stream import Writer
+from .stream import writer_of
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
     from ..store.base import BaseStore
+    from ..types import StreamWriter
     from .call import TaskFuture
 
 __all__ = ["Scope"]
@@ -118,6 +119,6 @@ class Scope:
                 run.stores.append(store)
         return run.run_id, self.body.id
 
-    def writer(self, mode: str) -> Writer:
+    def writer(self, mode: str) -> StreamWriter:
         """The body's writer for one stream mode."""
-        return Writer(self.body, mode)
+        return writer_of(self.body, mode)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from queue import SimpleQueue
@@ -15,9 +14,10 @@ from .ending import Asked
 from .loops import LoopHost
 
 if TYPE_CHECKING:
+    from ..types import StreamWriter
     from .call import TaskFuture
 
-__all__ = ["Channel", "Writer"]
+__all__ = ["Channel", "writer_of"]
 
 CAPACITY: Final = 512
 """Chunks that may wait for the reader before writers wait for it: how late a chunk of a burst is depends on it."""
@@ -52,10 +52,11 @@ class Channel:
         self._version = version
         self._is_bare = version == "v1" and not tagged and not nested  # chunks come as they are
         self._step = 0  # of the tasks, for the mode debug
-        self._chunks: deque[Any] = deque()
+        self._chunks: list[Any] = []  # writers add to its end without a lock
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._patience = 1  # chunks that may wait before a writer on a thread looks whether its reader gets to run
+        self._calm = -1  # how many may wait before the one who adds another has to `_attend` to that
         self._draining: list[Callable[[], None]] = []  # wakes those who wait for room on event loops
         self._asleep = False  # the reader waits to be woken
         self._wake: Callable[[], object] = _nobody
@@ -91,7 +92,7 @@ class Channel:
     def sink(self, mode: str, namespace: tuple[str, ...]) -> Callable[[Any], None]:
         """What takes the chunks that a body writes in one mode: `put`, without what is the same for all of them."""
         if self._is_bare and mode in self.modes and "debug" not in self.modes:
-            return self._add
+            return self._adder()
         return partial(self.put, mode, namespace)
 
     def close(self) -> None:
@@ -118,17 +119,33 @@ class Channel:
             await event.wait()
 
     def _add(self, item: Any) -> None:
-        lock = self._lock
-        lock.acquire()
-        try:
-            if len(self._chunks) >= self._patience and asyncio._get_running_loop() is None:
-                self._give_way()
-            if self._left or self._closed:
+        self._adder()(item)
+
+    def _adder(self) -> Callable[[Any], None]:
+        """What adds a chunk to the buffer: a function with all it needs at hand, since it is called for every chunk."""
+        chunks, append = self._chunks, self._chunks.append
+
+        def add(item: Any) -> None:
+            append(item)
+            if len(chunks) > self._calm:
+                self._attend()
+
+        return add
+
+    def _attend(self) -> None:
+        """A chunk was added, and the reader waits for one, has many before it, or has left."""
+        with self._lock:
+            if self._left:
+                self._chunks.clear()
                 return
-            self._chunks.append(item)
             asleep, self._asleep = self._asleep, False
-        finally:
-            lock.release()
+            if asleep:
+                self._calm = self._patience
+            elif len(self._chunks) > self._patience:
+                if asyncio._get_running_loop() is None:
+                    self._give_way()
+                else:  # which nobody may block: others are asked to wait at twice as many
+                    self._calm = 2 * len(self._chunks)
         if asleep:
             self._wake()
 
@@ -140,8 +157,9 @@ class Channel:
         """
         if self._patience < CAPACITY:
             self._patience *= 2
+            self._calm = self._patience
             self._room.wait(GIVE_WAY)
-        self._room.wait_for(lambda: not self.is_full())
+        self._room.wait_for(lambda: len(self._chunks) <= CAPACITY or self._left)
 
     def _shaped(self, mode: str, namespace: tuple[str, ...], chunk: Any) -> Any:
         if self._version == "v2":
@@ -166,10 +184,11 @@ class Channel:
         """Read no more; whoever waits to write goes on."""
         with self._lock:
             self._left = True
+            self._calm = -1
             self._chunks.clear()
             self._let_write()
 
-    def batches(self) -> Iterator[Iterable[Any]]:
+    def batches(self) -> Iterator[list[Any]]:
         """The chunks as they come, for a reader on a thread; all that are there at once."""
         signal: SimpleQueue[None] = SimpleQueue()
         self._wake = partial(signal.put, None)
@@ -181,7 +200,7 @@ class Channel:
             if not ready:
                 signal.get()
 
-    async def abatches(self) -> AsyncIterator[Iterable[Any]]:
+    async def abatches(self) -> AsyncIterator[list[Any]]:
         """The same for a reader on an event loop."""
         event, host = asyncio.Event(), LoopHost.of(asyncio.get_running_loop())
         self._wake = partial(_set, event, host)
@@ -194,13 +213,21 @@ class Channel:
                 await event.wait()
                 event.clear()
 
-    def _take(self) -> tuple[deque[Any], bool]:
+    def _take(self) -> tuple[list[Any], bool]:
         """All that is there, and whether it was the last; without any, the reader is to be woken."""
+        chunks = self._chunks
         with self._lock:
-            ready, self._chunks = self._chunks, deque()
-            self._asleep = not ready and not self._closed
+            ended = self._closed
+            if not chunks and not ended:
+                self._calm = -1  # before looking again: whoever has added a chunk by then is seen here, or sees this
+            count = len(chunks)
+            ready = chunks[:count]
+            del chunks[:count]
+            self._asleep = not ready and not ended
+            if not self._asleep:
+                self._calm = self._patience
             self._let_write()
-            return ready, self._closed
+            return ready, ended
 
     def _let_write(self) -> None:
         self._room.notify_all()
@@ -231,35 +258,37 @@ def _part(mode: str, namespace: tuple[str, ...], chunk: Any) -> dict[str, Any]:
     return {"type": mode, "ns": namespace, "data": chunk}
 
 
-class Writer:
-    """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`."""
+def writer_of(call: TaskFuture[Any], mode: str = "custom") -> StreamWriter:
+    """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`.
 
-    __slots__ = ("_call", "_is_timed", "_mode", "_sinks")
+    It is a function with an attribute: one is called in a third of the time of an object that can be.
+    """
+    taps = call.env.taps
+    if mode == "values" or call.run.options.durable_stream or call.is_timed:  # there is more to do than to hand it over
+        return _drained(partial(call.write, mode=mode), taps)
+    if not taps:
+        return SILENCE
+    sinks = call.env.sinks(mode)
+    return _drained(sinks[0] if len(sinks) == 1 else partial(_write_to, sinks), taps)
 
-    def __init__(self, call: TaskFuture[Any], mode: str = "custom") -> None:
-        self._call = call
-        self._mode = mode
-        self._sinks: tuple[Callable[[Any], None], ...] | None = None
-        self._is_timed = True
 
-    def __call__(self, chunk: Any, /) -> None:
-        sinks = self._sinks
-        if sinks is None:
-            self._is_timed = any(body.function.policies.timeout is not None for body in self._call.lineage())
-            self._sinks = sinks = self._found()
-        if self._is_timed:
-            self._call.alive()
-        for sink in sinks:
-            sink(chunk)
+def _drained(write: Any, taps: tuple[tuple[Channel, int], ...]) -> StreamWriter:
+    write.drain = partial(_drain, taps)
+    return write  # type: ignore[no-any-return]
 
-    def _found(self) -> tuple[Callable[[Any], None], ...]:
-        """Where the chunks go, which stays the same while the body runs: to the readers, unless each is recorded, too."""
-        call, mode = self._call, self._mode
-        if mode == "values" or call.run.options.durable_stream:
-            return (partial(call.write, mode=mode),)
-        return call.env.sinks(mode)
 
-    async def drain(self) -> None:
-        """See `durably.types.StreamWriter.drain`."""
-        for channel, _ in self._call.env.taps:
-            await channel.room()
+def _write_to(sinks: tuple[Callable[[Any], None], ...], chunk: Any) -> None:
+    for sink in sinks:
+        sink(chunk)
+
+
+async def _drain(taps: tuple[tuple[Channel, int], ...]) -> None:
+    for channel, _ in taps:
+        await channel.room()
+
+
+def _ignore(chunk: Any) -> None:
+    """Nobody wants it."""
+
+
+SILENCE: Final = _drained(_ignore, ())
