@@ -16,7 +16,7 @@ import pytest
 
 from durably import Command, entrypoint, interrupt, task
 from durably.checkpoint.sqlite import SqliteSaver
-from durably.checkpoint.sqlite.backend import SCHEMA
+from durably.checkpoint.sqlite.backend import APPEND, SCHEMA
 from durably.errors import ConfigError, DatabaseLocked, EmptyInputError, ForeignDatabase, NewerSchema, StorageError
 
 
@@ -100,7 +100,7 @@ def test_what_a_commit_waits_for(path: Path, synchronous: dict[str, Any], durabi
     in_force: list[int] = []
 
     def trace(statement: str) -> None:
-        if "insert into durably_journal" in statement:
+        if "into durably_journal" in statement:
             connection.set_trace_callback(None)
             in_force.append(connection.execute("PRAGMA synchronous").fetchone()[0])
             connection.set_trace_callback(trace)
@@ -110,6 +110,15 @@ def test_what_a_commit_waits_for(path: Path, synchronous: dict[str, Any], durabi
         assert count_on(saver).invoke(3, thread_id="t", durability=durability) == 3
     connection.close()
     assert set(in_force) == {expected}
+
+
+def test_records_go_into_their_table_at_once(path: Path) -> None:
+    with SqliteSaver(path):
+        connection = sqlite3.connect(path)
+        opcodes = {row[1] for row in connection.execute(f"explain {APPEND}", (0, 9, 0, 1, 1, b""))}
+        connection.close()
+    assert "Insert" in opcodes
+    assert "OpenEphemeral" not in opcodes, "large results are written to a temporary table before"
 
 
 def test_an_unknown_setting_of_synchronous_is_refused(path: Path) -> None:

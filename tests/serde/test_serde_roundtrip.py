@@ -207,6 +207,19 @@ def test_values_that_share_parts_exponentially_are_refused_not_written_out() -> 
         TypedSerializer(max_bytes=10_000).dumps(value)
 
 
+def test_a_large_part_that_is_shared_often_is_refused_before_it_is_written_out() -> None:
+    value = [[0] * 1_000] * 1_000
+    with pytest.raises(EncodeError, match="more parts than the size limit allows"):
+        TypedSerializer(max_bytes=100_000).dumps(value)
+
+
+def test_one_part_in_many_that_is_not_plain_keeps_its_type() -> None:
+    for place in (0, 499, 500, 501, 999):
+        value: list[object] = [[{"n": n}] for n in range(1_000)]
+        value[place] = [{"n": (place,)}]
+        assert there_and_back(value) == value
+
+
 def test_the_size_limit_holds_both_ways() -> None:
     small = TypedSerializer(max_bytes=1000)
     with pytest.raises(EncodeError, match=r"over the limit of 1,000.*max_bytes"):

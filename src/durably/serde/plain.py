@@ -22,7 +22,7 @@ __all__ = ["SCALARS", "all_scalar", "decode", "encode", "encode_bytes", "encode_
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 all_scalar: Callable[..., bool] = SCALARS.issuperset
 _CONTAINERS = frozenset({list, dict})
-_MANY = 10_000
+_PIECE = 500  # how many parts are looked at together
 _LARGE = 1 << 16
 _all_plain: Callable[..., bool] = (SCALARS | _CONTAINERS).issuperset
 
@@ -30,35 +30,35 @@ _all_plain: Callable[..., bool] = (SCALARS | _CONTAINERS).issuperset
 def is_plain(value: object, limit: int) -> bool:
     """Whether a list or dict consists of exact plain types, all the way down.
 
-    Goes level by level with ``gc.get_referents``, which in one C call gives the parts of all lists and
-    dicts of a level (of dicts: the values, and the keys unless all are exact strings). Answers no for
-    values deeper than `MAX_DEPTH`: the careful path then says what is wrong with them.
+    Goes level by level with ``gc.get_referents``, which in one C call gives the parts of many lists and dicts (of dicts: the
+    values, and the keys unless all are exact strings). A large level is gone through piece by piece, each down to its end
+    before the next one: so what is looked at is still in the processor's cache. Answers no for values deeper than
+    `MAX_DEPTH`: the careful path then says what is wrong with them.
 
     Raises:
-        Refusal: some level has more than ``limit`` parts, as when lists are shared exponentially.
+        Refusal: it has more than ``limit`` parts, as when lists are shared exponentially.
     """
-    level = get_referents(value)
-    if all_scalar(map(type, level)):
+    parts = get_referents(value)
+    if all_scalar(map(type, parts)):
         return True
-    for _ in range(MAX_DEPTH):
-        if not _all_plain(map(type, level)):
+    pending, count = [(parts, 0, 1)], len(parts)
+    while pending:
+        parts, start, depth = pending.pop()
+        if depth > MAX_DEPTH:
             return False
-        level = _next_level(level, limit)
-        if all_scalar(map(type, level)):
-            return True
-    return False
-
-
-def _next_level(level: list[object], limit: int) -> list[object]:
-    """The parts of all parts. A large level is gone through piece by piece, to stop before the memory is full."""
-    if len(level) <= _MANY:
-        return get_referents(*level)
-    parts: list[object] = []
-    for start in range(0, len(level), _MANY):
-        parts += get_referents(*level[start : start + _MANY])
-        if len(parts) > limit:
+        end = start + _PIECE
+        if end < len(parts):
+            pending.append((parts, end, depth))
+        piece = parts[start:end] if len(parts) > _PIECE else parts
+        if not _all_plain(map(type, piece)):
+            return False
+        inner = get_referents(*piece)
+        count += len(inner)
+        if count > limit:
             raise Refusal("more parts than the size limit allows")
-    return parts
+        if not all_scalar(map(type, inner)):
+            pending.append((inner, 0, depth + 1))
+    return True
 
 
 def _refuse_ext(code: int, data: memoryview) -> object:

@@ -114,10 +114,12 @@ PUT_THREAD = """
     owner = excluded.owner, since = excluded.since, next_no = excluded.next_no"""
 INSERT_RUN = "insert into durably_run values (nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPDATE_RUN = f"update durably_run set {', '.join(f'{name} = ?' for name in CHANGING)} where no = ?"
+# A fence that does not hold makes the data null, which the column refuses, so that the row is left out. A select with a
+# condition would say it more plainly, but what is selected from the table it goes into is written to a temporary one first.
 APPEND = """
-    insert into durably_journal (key, data)
-    select coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1, ?
-    where exists (select 1 from durably_thread where no = ? and fence = ?)"""
+    insert or ignore into durably_journal (key, data) values (
+        coalesce((select max(key) from durably_journal where key between ? and ?), ?) + 1,
+        case when exists (select 1 from durably_thread where no = ? and fence = ?) then ? end)"""
 THREAD_COLUMNS = attrgetter(*ThreadRow.__struct_fields__)
 RUN_COLUMNS = attrgetter(*RunRow.__struct_fields__)
 CHANGING_COLUMNS = attrgetter(*CHANGING, "no")
@@ -234,7 +236,7 @@ class _Statements:
 
 def _appended(chunk: Chunk) -> tuple[Any, ...]:
     base = chunk.run_no * CHUNKS_A_RUN
-    return (base, base + CHUNKS_A_RUN - 1, base, chunk.data, chunk.thread_no, chunk.fence)
+    return (base, base + CHUNKS_A_RUN - 1, base, chunk.thread_no, chunk.fence, chunk.data)
 
 
 class SqliteSaver(BaseCheckpointer):
