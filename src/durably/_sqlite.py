@@ -87,10 +87,21 @@ class Database:
         with self.lock, self._translated():
             return self.cursor().execute(sql, bound).fetchall()
 
-    def run(self, sql: str, bound: Sequence[Any] = ()) -> int:
-        """Run one writing statement as a transaction of its own; returns how many rows it changed."""
-        with self.lock, self._translated():
-            return self.cursor().execute(sql, bound).rowcount
+    def run(self, sql: str, bound: Sequence[Any] = (), *, synchronous: Synchronous | None = None) -> int:
+        """Run one writing statement as a transaction of its own; returns how many rows it changed.
+
+        Args:
+            sql: the statement.
+            bound: its parameters.
+            synchronous: what commits wait for from now on, None for what they do.
+        """
+        with self.lock:
+            try:
+                if synchronous is not None:
+                    self.flush(synchronous)
+                return self.cursor().execute(sql, bound).rowcount
+            except REFUSALS as error:
+                raise self.explained(error) from error
 
     def shrink(self) -> None:
         """Give the space of deleted rows back to the operating system."""

@@ -150,7 +150,7 @@ def when_imported(module: str, plugin: str, *, stream_mode: str = "") -> None:
 def installed(modes: Collection[str] = ()) -> tuple[Instrument, ...]:
     """The instruments for a run that begins now, and is streamed in these modes."""
     for (module, mode), plugin in tuple(_waiting.items()):
-        if _is_imported(module) and (not mode or mode in modes):
+        if module in sys.modules and _is_imported(module) and (not mode or mode in modes):
             _plug_in(plugin)
             _waiting.pop((module, mode), None)  # afterwards, so that a run that begins meanwhile waits for the import
     return _installed

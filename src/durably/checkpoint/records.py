@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
-from os import urandom
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -175,4 +175,17 @@ def memory_place(run_id: str, path: str) -> bytes:
 
 def new_run_id() -> str:
     """A new run's name: 32 hexadecimal digits that sort by time, the first fourteen being microseconds."""
-    return f"{time.time_ns() // 1000:014x}{urandom(9).hex()}"
+    try:
+        chance = _chances.pop()
+    except IndexError:  # one call of the operating system serves many runs
+        bits = os.urandom(9 * 64).hex()
+        _chances.extend(bits[n : n + 18] for n in range(18, len(bits), 18))
+        chance = bits[:18]
+    return f"{time.time_ns() // 1000:014x}{chance}"
+
+
+_chances: list[str] = []
+"""Random digits that no name has been made of."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_chances.clear)  # its parent goes on with them

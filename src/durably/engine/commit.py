@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -108,34 +107,47 @@ class Log:
         return Chunk(self.thread_no, self.fence, self.run_no, encode_records([*self.pending[:count], *more]))
 
 
-@dataclass(slots=True, eq=False)
 class _Ticket:
     """A piece of work in the queue, and what became of it."""
 
-    work: Work
-    durable: bool
-    done: bool = False
-    result: Any = None
-    error: BaseException | None = None
+    __slots__ = ("done", "durable", "error", "result", "work")
+
+    def __init__(self, work: Work, durable: bool) -> None:
+        self.work = work
+        self.durable = durable
+        self.done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def is_done(self) -> bool:
+        """Whether something has become of it."""
+        return self.done
 
 
-@dataclass(frozen=True, slots=True)
 class _Batch:
     """What one transaction writes: the first ``counts`` records of each log, and the tickets."""
 
-    logs: list[Log]
-    counts: list[int]
-    tickets: list[_Ticket]
+    __slots__ = ("counts", "logs", "tickets")
+
+    def __init__(self, logs: list[Log], tickets: list[_Ticket]) -> None:
+        self.logs = logs
+        self.counts = [len(log.pending) for log in logs] if logs else []
+        self.tickets = tickets
 
     def transact(self, checkpointer: BaseCheckpointer) -> list[Any]:
         """Write it; returns what became of each log, then of each ticket."""
-        logs, works = self.logs, [ticket.work for ticket in self.tickets]
-        durable = any(log.durability == "sync" for log in logs) or any(ticket.durable for ticket in self.tickets)
-        chunks = [log.chunk(count) for log, count in zip(logs, self.counts, strict=True)]
-        if not works:
+        chunks: list[Chunk] = []
+        durable = False
+        for log, count in zip(self.logs, self.counts, strict=True):
+            chunks.append(log.chunk(count))
+            durable = durable or log.durability == "sync"
+        if not self.tickets:
             return list(checkpointer.append(chunks, durable=durable))
-        appends: list[Work] = [partial(_append, chunk) for chunk in chunks]
-        return checkpointer.transact([*appends, *works], durable=durable)
+        works: list[Work] = [partial(_append, chunk) for chunk in chunks]
+        for ticket in self.tickets:
+            works.append(ticket.work)
+            durable = durable or ticket.durable
+        return checkpointer.transact(works, durable=durable)
 
 
 class Committer:
@@ -201,7 +213,7 @@ class Committer:
         with self._lock:
             self._tickets.append(ticket)
         try:
-            yield from self.until(lambda: ticket.done)
+            yield from self.until(ticket.is_done)
         except BaseException:  # cancelled: nobody is left who could use what the work does
             self._withdraw(ticket)
             raise
@@ -223,21 +235,25 @@ class Committer:
                 "kept for the task until it ends. Ask before or after the task, or use its connection."
             )
         yield TURN  # on an event loop others may join
-        patience = Patience(self.checkpointer)
+        patience: Patience | None = None
         while not done():
-            if not (yield Acquire(self._leading, done)):
+            if not (self._leading.acquire() or (yield Acquire(self._leading, done))):
                 return
             try:
                 if done():
                     return
-                yield Do(self._write, inline=self.checkpointer.inline)
+                if self.checkpointer.inline:
+                    self._write()
+                else:
+                    yield Do(self._write, inline=False)
             except Busy as busy:
+                patience = patience or Patience(self.checkpointer)
                 error = patience.spent(busy)
                 if error is not None:
                     self._fail(error)
             finally:
                 self._leading.release()
-            if not done():
+            if patience is not None and not done():
                 yield patience.pause
 
     def alone(self, steps: Steps[T]) -> Steps[T]:
@@ -294,12 +310,12 @@ class Committer:
         if self._uncertain is not None:
             self._find_out(*self._uncertain)
         with self._lock:
-            batch = _Batch(self._dirty, [len(log.pending) for log in self._dirty], self._tickets)
+            if not self._dirty and not self._tickets:
+                return
+            batch = _Batch(self._dirty, self._tickets)
             self._dirty, self._tickets = [], []
             for log in batch.logs:
                 log.dirty = False
-        if not batch.logs and not batch.tickets:
-            return
         try:
             results = batch.transact(self.checkpointer)
         except Busy:
@@ -366,7 +382,7 @@ class Committer:
     def _fail(self, error: Exception) -> None:
         """Give up what waits to be written, and what may have been. The leading lock is held."""
         with self._lock:
-            batch = _Batch(self._dirty, [], self._tickets)
+            batch = _Batch(self._dirty, self._tickets)
             self._dirty, self._tickets = [], []
         self._refuse(batch, error)
         if self._uncertain is not None:

@@ -40,9 +40,11 @@ class Gate:
 
     def acquire(self) -> bool:
         """Take it, if it is free."""
-        with self._guard:
-            free = not self._held
-            self._held = True
+        guard = self._guard
+        guard.acquire()  # twice for every commit: `with` would take twice as long
+        free = not self._held
+        self._held = True
+        guard.release()
         return free
 
     def wait(self, done: Callable[[], bool]) -> bool:
@@ -85,6 +87,13 @@ class Gate:
 
     def release(self) -> None:
         """Give it back, or on. Each loop is woken once, however many of its tasks wait."""
+        guard = self._guard
+        guard.acquire()
+        if not (self._threads or self._loops):
+            self._held = False
+            guard.release()
+            return
+        guard.release()
         woken, loops = self._given_back()
         for waiter in woken:
             waiter.woken.release()
@@ -96,11 +105,7 @@ class Gate:
 
     def _given_back(self) -> tuple[list[_Waiter], dict[asyncio.AbstractEventLoop, asyncio.Event]]:
         with self._guard:
-            loops, self._held = self._loops, False
-            if loops:
-                self._loops = {}
-            if not self._threads:
-                return [], loops
+            loops, self._loops, self._held = self._loops, {}, False
             woken = [waiter for waiter in self._threads if waiter.done()]
             self._threads = deque(waiter for waiter in self._threads if waiter not in woken)
             if self._threads:

@@ -146,7 +146,7 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for config in configs:
-        if config is None or config == {}:
+        if config is None or (type(config) is dict and not config):
             continue
         _check_config(config)
         for name, value in config.items():

@@ -86,7 +86,7 @@ class Owner:
         self._host = host_identity()
         self._until = 0.0
         self._lock = threading.Lock()
-        self._attempts: dict[tuple[int, int], Leash] = {}
+        self._attempts: dict[int, dict[int, Leash]] = {}  # by thread, then by fence
         self._taking: dict[str, tuple[int, int]] = {}  # threads taken in a transaction that may still fail
         self._lines: dict[str, list[str]] = {}  # who waits for a thread, in the order in which they came
         _owners.add(self)
@@ -115,7 +115,7 @@ class Owner:
         """The transaction has ended, in whatever way, and nobody waits for it any more."""
         with self._lock:
             self._taking.pop(request, None)
-            for thread_id, line in list(self._lines.items()):
+            for thread_id, line in list(self._lines.items()) if self._lines else ():
                 if request in line:
                     line.remove(request)
                     if not line:
@@ -137,23 +137,29 @@ class Owner:
     def began(self, thread_no: int, fence: int, since: float, leash: Leash) -> None:
         """An attempt of this process has held a thread ``since`` then; one that held it before is stopped."""
         with self._lock:
-            self._attempts[thread_no, fence] = leash
+            attempts = self._attempts.setdefault(thread_no, {})
+            attempts[fence] = leash
+            is_only = len(attempts) == 1
             if self._is_due(since):
                 self._until = since + LEASE_SECONDS
-        self.stop_older(thread_no, fence)
+        if not is_only:
+            self.stop_older(thread_no, fence)
         sentinel.watch(self, LEASE_SECONDS / 3)
 
     def stop_older(self, thread_no: int, fence: int) -> None:
         """Stop the attempts of this process that were fenced off: they can record nothing any more."""
         with self._lock:
-            older = [leash for (no, f), leash in self._attempts.items() if no == thread_no and f < fence]
+            older = [leash for f, leash in self._attempts.get(thread_no, {}).items() if f < fence]
         for leash in older:
             leash.stop(Superseded("another attempt has taken the thread over, or the run was cancelled"))
 
     def ended(self, thread_no: int, fence: int) -> None:
         """It holds it no longer, whether or not that could be written."""
         with self._lock:
-            self._attempts.pop((thread_no, fence), None)
+            attempts = self._attempts.get(thread_no, {})
+            attempts.pop(fence, None)
+            if not attempts:
+                self._attempts.pop(thread_no, None)
 
     def tick(self, now: float) -> float | None:
         """For the sentinel: renew the lease as long as attempts are under way."""
@@ -205,7 +211,7 @@ class Owner:
     def holds(self, thread_no: int, fence: int) -> bool:
         """Whether an attempt of this owner holds the thread, or is about to."""
         with self._lock:
-            return (thread_no, fence) in self._attempts or (thread_no, fence) in self._taking.values()
+            return fence in self._attempts.get(thread_no, ()) or (thread_no, fence) in self._taking.values()
 
 
 _owners: WeakSet[Owner] = WeakSet()

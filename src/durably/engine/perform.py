@@ -38,8 +38,9 @@ def perform_here(call: TaskFuture[Any]) -> None:
         except BaseException as error:
             ended = Ended(None, error)
         else:
-            ended = _concluded(call, value)
+            ended = _recorded(call, value)
             if ended is None:
+                _conclude(call, value, drive(_flushed(call)) if call.run.flushes else None)
                 return
     drive(perform(call, ended))
 
@@ -54,30 +55,46 @@ async def perform_on_loop(call: TaskFuture[Any]) -> None:
         except BaseException as error:
             ended = Ended(None, error)
         else:
-            ended = _concluded(call, value)
+            ended = _recorded(call, value)
             if ended is None:
+                _conclude(call, value, (await adrive(_flushed(call))) if call.run.flushes else None)
                 return
     await adrive(perform(call, ended))
 
 
 def _is_simple(call: TaskFuture[Any]) -> bool:
     """Whether there is nothing around the body to wait for, so that it need not be a step of `perform`."""
-    return call.function.is_simple and call.env.is_simple and not call.run.flushes
+    return call.function.is_simple and call.env.is_simple
 
 
-def _concluded(call: TaskFuture[Any], value: Any) -> Ended | None:
-    """What `perform` does after the body of a simple call has returned; or how it ended, where more is to be done."""
+def _recorded(call: TaskFuture[Any], value: Any) -> Ended | None:
+    """Record what the body of a simple call returned; or how it ended, where more is to be done."""
     if call.children or call.made_new_calls or call.asked or call.stopped or isinstance(value, FinalValue):
         return Ended(value)
-    if call.cancelling:
-        call.uncancel()
     try:
         call.run.recorder.result(call, value)
     except BaseException as error:
         return Ended(None, error)
-    call.settle(FINISHED, value)
-    call.context = SPENT
     return None
+
+
+def _flushed(call: TaskFuture[Any]) -> Steps[BaseException | None]:
+    """Go on when what is recorded is on disk; returns why it could not be written."""
+    try:
+        yield from call.run.recorder.flush()
+    except BaseException as failure:
+        return failure
+    return None
+
+
+def _conclude(call: TaskFuture[Any], value: Any, error: BaseException | None, state: str = FINISHED) -> None:
+    """A call has its outcome."""
+    if error is not None:
+        call.run.raised(call, error)
+    if call.cancelling:
+        call.uncancel()
+    call.settle(state, value, error)
+    call.context = SPENT
 
 
 def perform(call: TaskFuture[Any], ended: Ended | None = None) -> Steps[None]:
@@ -110,21 +127,13 @@ def perform(call: TaskFuture[Any], ended: Ended | None = None) -> Steps[None]:
         error = failure
         recorded = run.recorder.failure(call, failure)
     if recorded and run.flushes:
-        try:
-            yield from run.recorder.flush()
-        except BaseException as failure:
-            error = failure
+        error = (yield from _flushed(call)) or error
     if call.parent is not None and call.parent.env.taps:
         if error is not None and not isinstance(error, GraphBubbleUp):
             announce.failed(call, error)
         elif error is None and state is FINISHED:
             announce.returned(call, value)
-    if error is not None:
-        run.raised(call, error)
-    if call.cancelling:
-        call.uncancel()
-    call.settle(state, value, error)
-    call.context = SPENT
+    _conclude(call, value, error, state)
 
 
 def _execute(call: TaskFuture[Any], ended: Ended | None = None) -> Steps[Any]:

@@ -7,7 +7,7 @@ Every run has a checkpoint at its start and one at its end, so checkpoints need 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ _PLACE: Final = re.compile(r"[01]|0\.\d{6,}")
 START: Final = 0
 END: Final = 1
 
-ADDRESS: Final = ("thread_id", "checkpoint_id")
+ADDRESS: Final = frozenset(("thread_id", "checkpoint_id"))
 """The configurable values that say where a run is, which its row says, too."""
 
 PLAIN: Final = TypedSerializer()
@@ -81,15 +81,20 @@ def raised_by(run: RunRow, serde: Serializer) -> BaseException | None:
 def encode_extra(config: Mapping[str, Any]) -> bytes:
     """Tags, metadata and those configurable values that can be stored; empty where there are none."""
     tags, run_name = config.get("tags"), config.get("run_name")
-    metadata = _storable(config.get("metadata"))
-    configurable = _storable(config.get("configurable"), leave_out=ADDRESS)
-    if not (tags or run_name or metadata or configurable):
+    metadata, configurable = config.get("metadata"), config.get("configurable") or {}
+    if not (tags or run_name or metadata) and configurable.keys() <= ADDRESS:
         return b""
-    every = {"tags": list(tags or ()), "metadata": metadata, "configurable": configurable, "run_name": run_name}
-    return PLAIN.dumps({name: value for name, value in every.items() if value})
+    every = {
+        "tags": list(tags or ()),
+        "metadata": _storable(metadata),
+        "configurable": _storable(configurable, leave_out=ADDRESS),
+        "run_name": run_name,
+    }
+    kept = {name: value for name, value in every.items() if value}
+    return PLAIN.dumps(kept) if kept else b""
 
 
-def _storable(values: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+def _storable(values: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:
     return {name: value for name, value in (values or {}).items() if name not in leave_out and _is_storable(value)}
 
 

@@ -322,11 +322,13 @@ class SqliteSaver(BaseCheckpointer):
         """See `BaseCheckpointer.append`; a single chunk is a single statement."""
         if len(chunks) != 1:
             return super().append(chunks, durable=durable)
-        with self._using(durable):
-            return [self._append_one(chunks[0])]
+        try:
+            return [self._append_one(chunks[0], self._waits_for(durable))]
+        except DatabaseLocked as locked:
+            raise Busy(str(locked)) from locked
 
-    def _append_one(self, chunk: Chunk) -> bool:
-        return self._database.run(APPEND, _appended(chunk)) == 1
+    def _append_one(self, chunk: Chunk, synchronous: Synchronous | None = None) -> bool:
+        return self._database.run(APPEND, _appended(chunk), synchronous=synchronous) == 1
 
     def session(self, *, durable: bool = False, is_async: bool = False) -> SqliteSession:
         """See `BaseCheckpointer.session`: the saver's own connection, and with it the database's write lock."""
