@@ -11,8 +11,9 @@ from replaying import FaultySaver, Ledger
 
 from durably import Command, InMemorySaver, entrypoint, interrupt, task
 from durably.checkpoint.base import Transaction
-from durably.engine.commit import Committer, Log
+from durably.engine.commit import Committer
 from durably.engine.journal import RETURNED, Record
+from durably.engine.log import Log
 from durably.engine.steps import drive
 from durably.errors import ConfigError, EmptyInputError, StorageError, Superseded
 

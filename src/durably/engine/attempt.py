@@ -29,7 +29,7 @@ from ..serde import TypedSerializer, encode_exception
 from ..types import MISSING, Command
 from . import announce
 from .call import Env
-from .commit import Committer, Log
+from .commit import Committer
 from .ending import Asked, result_of
 from .failures import tried_again
 from .function import FinalValue, Function
@@ -37,6 +37,7 @@ from .identity import new_run_id, run_place
 from .journal import Journal
 from .leash import Leash
 from .lifecycle import settle
+from .log import Log
 from .loops import LoopHost
 from .options import Options
 from .owner import Owner

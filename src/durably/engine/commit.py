@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..checkpoint.base import BaseCheckpointer, Busy, Chunk, Transaction, Uncertain, Work
+from ..checkpoint.base import BaseCheckpointer, Busy, Uncertain, Work
 from ..errors import DurablyError, Superseded, TransactionError
 from .gate import Acquire, Gate
-from .journal import FORGOTTEN, SAID, Record, decode_records, encode_records
+from .journal import SAID, Record
+from .log import Batch, Log, Ticket
 from .news import Bells
 from .patience import Patience
 from .steps import TURN, Do, Steps
@@ -25,7 +26,6 @@ from .threads import pool, sentinel
 
 if TYPE_CHECKING:
     from ..checkpoint.session import Session
-    from ..types import Durability
 
 __all__ = ["Committer", "Log"]
 
@@ -33,121 +33,6 @@ T = TypeVar("T")
 
 GATHER: Final = 0.005
 """Seconds for which records may wait for company."""
-
-
-class Log:
-    """The records of one attempt that are not on disk yet.
-
-    Args:
-        committer: writes them.
-        place: where they go: thread, fence and run.
-        durability: when they are to be on disk.
-    """
-
-    __slots__ = (
-        "_committer",
-        "appended",
-        "calls",
-        "dirty",
-        "durability",
-        "error",
-        "fence",
-        "pending",
-        "run_no",
-        "thread_no",
-        "written",
-    )
-
-    def __init__(self, committer: Committer, place: tuple[int, int, int], durability: Durability) -> None:
-        self._committer = committer
-        self.thread_no, self.fence, self.run_no = place
-        self.durability = durability
-        self.pending: list[Record] = []
-        self.appended = 0
-        self.written = 0
-        self.calls = 0  # how many records of calls there have been, whoever wrote them
-        self.dirty = False  # whether the committer knows that there is something to write
-        self.error: BaseException | None = None
-
-    @property
-    def committer(self) -> Committer:
-        """What writes the records."""
-        return self._committer
-
-    @property
-    def checkpointer(self) -> BaseCheckpointer:
-        """The database."""
-        return self._committer.checkpointer
-
-    def append(self, record: Record) -> None:
-        """Take a record; it is written now, soon or at the end."""
-        self.calls += record.kind <= FORGOTTEN
-        self._committer.append(self, record)
-
-    def flush(self) -> Steps[None]:
-        """Go on when everything appended so far is on disk.
-
-        Raises:
-            DurablyError: it could not be written.
-        """
-        target = self.appended
-        self._committer.note(self)
-        yield from self._committer.until(lambda: self.written >= target or self.error is not None)
-        if self.error is not None:
-            raise self.error
-
-    def reread(self) -> Steps[list[Record]]:
-        """What is on disk of the run, with everything recorded so far."""
-        self._committer.note(self)
-        read = self._committer.perform(lambda transaction: transaction.records(self.run_no))
-        return decode_records((yield from read))
-
-    def chunk(self, count: int, *more: Record) -> Chunk:
-        """The first ``count`` records, and ``more``, ready to be appended to the journal."""
-        return Chunk(self.thread_no, self.fence, self.run_no, encode_records([*self.pending[:count], *more]))
-
-
-class _Ticket:
-    """A piece of work in the queue, and what became of it."""
-
-    __slots__ = ("done", "durable", "error", "result", "work")
-
-    def __init__(self, work: Work, durable: bool) -> None:
-        self.work = work
-        self.durable = durable
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def is_done(self) -> bool:
-        """Whether something has become of it."""
-        return self.done
-
-
-class _Batch:
-    """What one transaction writes: the first ``counts`` records of each log, and the tickets."""
-
-    __slots__ = ("counts", "logs", "tickets")
-
-    def __init__(self, logs: list[Log], tickets: list[_Ticket]) -> None:
-        self.logs = logs
-        self.counts = [len(log.pending) for log in logs] if logs else []
-        self.tickets = tickets
-
-    def transact(self, checkpointer: BaseCheckpointer) -> list[Any]:
-        """Write it; returns what became of each log, then of each ticket."""
-        chunks: list[Chunk] = []
-        durable = False
-        for log, count in zip(self.logs, self.counts, strict=True):
-            chunks.append(log.chunk(count))
-            durable = durable or log.durability == "sync"
-        if not self.tickets:
-            return list(checkpointer.append(chunks, durable=durable))
-        works: list[Work] = [partial(_append, chunk) for chunk in chunks]
-        for ticket in self.tickets:
-            works.append(ticket.work)
-            durable = durable or ticket.durable
-        return checkpointer.transact(works, durable=durable)
 
 
 class Committer:
@@ -160,11 +45,11 @@ class Committer:
         self._lock = threading.Lock()  # guards the two lists
         self._leading = Gate()  # held while writing
         self._dirty: list[Log] = []
-        self._tickets: list[_Ticket] = []
+        self._tickets: list[Ticket] = []
         self._oldest = 0.0
         self._patience = Patience(checkpointer)  # with what nobody waits for; guarded by the leading lock
         self._lent_on = 0  # the thread on which a body has the connection
-        self._uncertain: tuple[_Batch, Uncertain] | None = None  # what may be on disk; guarded by the leading lock
+        self._uncertain: tuple[Batch, Uncertain] | None = None  # what may be on disk; guarded by the leading lock
 
     @staticmethod
     def of(checkpointer: BaseCheckpointer) -> Committer:
@@ -209,7 +94,7 @@ class Committer:
         Raises:
             DurablyError: what the work raised, or what the database did.
         """
-        ticket = _Ticket(work, durable)
+        ticket = Ticket(work, durable)
         with self._lock:
             self._tickets.append(ticket)
         try:
@@ -221,7 +106,7 @@ class Committer:
             raise ticket.error
         return ticket.result
 
-    def _withdraw(self, ticket: _Ticket) -> None:
+    def _withdraw(self, ticket: Ticket) -> None:
         with self._lock:
             ticket.done = True  # so that it is not put back either
             if ticket in self._tickets:
@@ -312,7 +197,7 @@ class Committer:
         with self._lock:
             if not self._dirty and not self._tickets:
                 return
-            batch = _Batch(self._dirty, self._tickets)
+            batch = Batch(self._dirty, self._tickets)
             self._dirty, self._tickets = [], []
             for log in batch.logs:
                 log.dirty = False
@@ -329,7 +214,7 @@ class Committer:
         else:
             self._settle(batch, results)
 
-    def _find_out(self, batch: _Batch, uncertain: Uncertain) -> None:
+    def _find_out(self, batch: Batch, uncertain: Uncertain) -> None:
         """Settle what a transaction wrote that may have taken effect; until then nothing else is written.
 
         Raises:
@@ -349,7 +234,7 @@ class Committer:
         else:
             self._settle(batch, results)
 
-    def _settle(self, batch: _Batch, results: list[Any]) -> None:
+    def _settle(self, batch: Batch, results: list[Any]) -> None:
         for log, count, kept in zip(batch.logs, batch.counts, results, strict=False):
             self.written(log, count, kept)
         for ticket, result in zip(batch.tickets, results[len(batch.logs) :], strict=True):
@@ -371,7 +256,7 @@ class Committer:
                 self._dirty.remove(log)
         self.bells.ring(log.run_no)
 
-    def _put_back(self, batch: _Batch) -> None:
+    def _put_back(self, batch: Batch) -> None:
         with self._lock:
             for log in batch.logs:
                 if not log.dirty:
@@ -382,14 +267,14 @@ class Committer:
     def _fail(self, error: Exception) -> None:
         """Give up what waits to be written, and what may have been. The leading lock is held."""
         with self._lock:
-            batch = _Batch(self._dirty, self._tickets)
+            batch = Batch(self._dirty, self._tickets)
             self._dirty, self._tickets = [], []
         self._refuse(batch, error)
         if self._uncertain is not None:
             self._refuse(self._uncertain[0], error)
             self._uncertain = None
 
-    def _refuse(self, batch: _Batch, error: Exception) -> None:
+    def _refuse(self, batch: Batch, error: Exception) -> None:
         for log in batch.logs:
             log.error = error
         for ticket in batch.tickets:
@@ -398,7 +283,3 @@ class Committer:
 
 
 _making = threading.Lock()
-
-
-def _append(chunk: Chunk, transaction: Transaction) -> bool:
-    return transaction.append(chunk)

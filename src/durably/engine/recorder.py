@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..checkpoint.base import BaseCheckpointer
     from .call import TaskFuture
-    from .commit import Log
+    from .log import Log
     from .scope import Scope
 
 __all__ = ["Mark", "Recorder"]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..checkpoint.base import BaseCheckpointer
     from ..store.base import BaseStore
     from ..types import Durability
-    from .commit import Log
+    from .log import Log
     from .options import Options
     from .scope import Scope
 

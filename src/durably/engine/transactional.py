@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..checkpoint.records import Record
     from ..checkpoint.session import Session
     from .call import TaskFuture
-    from .commit import Log
+    from .log import Log
 
 __all__ = ["transacted"]
 
