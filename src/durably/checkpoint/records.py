@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from itertools import chain
+from operator import attrgetter
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -123,24 +125,32 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 encode_records = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(list[Record])
+_kind_of = attrgetter("kind")
+_OF_CALLS = frozenset({RETURNED, RAISED, ASKED, ANSWERED, FORGOTTEN})
 
 
 def decode_records(chunks: Iterable[bytes]) -> list[Record]:
     """The records of a journal that count for a run which goes on, oldest first."""
-    records = decode_all(chunks)
-    return _without_forgotten(records) if any(record.kind == FORGOTTEN for record in records) else records
+    records = decode_journal(chunks)
+    kinds = set(map(_kind_of, records))  # few of all there are, and a journal may be long
+    if not _OF_CALLS.issuperset(kinds):
+        records = _of_calls(records)
+    return _without_forgotten(records) if FORGOTTEN in kinds else records
 
 
 def decode_all(chunks: Iterable[bytes]) -> list[Record]:
     """The records of a journal that are of calls, oldest first, with those of failures that were tried again."""
-    records = decode_journal(chunks)
-    return [record for record in records if record.kind <= FORGOTTEN]
+    return _of_calls(decode_journal(chunks))
+
+
+def _of_calls(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.kind in _OF_CALLS]
 
 
 def decode_journal(chunks: Iterable[bytes]) -> list[Record]:
     """All records of a journal, oldest first."""
     try:
-        return [record for chunk in chunks for record in _decoder.decode(chunk)]
+        return list(chain.from_iterable(map(_decoder.decode, chunks)))
     except UNREADABLE as error:
         raise DecodeError(
             f"a run's journal cannot be read ({error}): the database is damaged, or written by a newer version of durably"

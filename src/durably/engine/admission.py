@@ -230,7 +230,8 @@ class _Admission(Travel):
         run = replace(run, status="running", updated_at=self.now, outcome=None)
         admitted = self.hold(run, [*forgotten, *passed, *(begun if begins_anew else ())])
         dropped = set(map(id, again))
-        return replace(admitted, records=[*(record for record in records if id(record) not in dropped), *passed])
+        kept = [record for record in records if id(record) not in dropped] if dropped else records
+        return replace(admitted, records=[*kept, *passed])
 
     def _passed(self, run: RunRow) -> list[Record]:
         """The pauses with which the last attempt ended, as decided: whoever goes on with the run lets it pass them.

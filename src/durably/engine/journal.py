@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -70,6 +71,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 Entry = Record | Kept
+_key_of: Callable[[Record], tuple[str, str, int]] = attrgetter("scope", "name", "n")
 
 
 class Places:
@@ -79,11 +81,12 @@ class Places:
     key, and with it the idempotency key, of one that has not finished.
     """
 
-    __slots__ = ("_caller", "_top", "swapped")
+    __slots__ = ("_caller", "_first", "_top", "swapped")
 
-    def __init__(self) -> None:
+    def __init__(self, first: Sequence[Record] = ()) -> None:
         self.swapped: dict[Key, Key] = {}  # by the call
         self._caller: dict[Key, Key] = {}
+        self._first = first  # records that lie at their keys from the start; looked at when that matters
         self._top: dict[tuple[str, str], int] = {}
 
     def of(self, caller: Key) -> Key:
@@ -104,6 +107,9 @@ class Places:
 
     def renew(self, caller: Key) -> Key:
         """Give a call a key that no other call has, had or will come to."""
+        for record in self._first:
+            self.taken(record.key)
+        self._first = ()
         scope, name, _ = caller
         key = Key(scope, name, self._top[scope, name] + 1)
         self.taken(key)
@@ -124,14 +130,18 @@ class Journal:
         strict: whether a difference between record and program is an error; otherwise it is a warning.
     """
 
-    def __init__(self, records: Iterable[Entry] = (), *, strict: bool = False) -> None:
+    def __init__(self, records: Sequence[Record] = (), *, strict: bool = False) -> None:
         self._strict = strict
-        self._unclaimed: dict[tuple[str, str, int], Entry] = {}  # by key, without the names: five times as fast to make
+        # By key, without the names: five times as fast to make.
+        self._unclaimed: dict[tuple[str, str, int], Entry] = dict(zip(map(_key_of, records), records, strict=True))
         self._moved: defaultdict[tuple[str, str, bytes], deque[Key]] | None = None
-        self._places = Places()
-        self.memories: list[Record] = []  # of nested workflows that remember across runs
-        for record in records:
-            self.add(record)
+        self._places = Places(records)
+        # Of nested workflows that remember across runs.
+        self.memories: list[Record] = [record for record in records if record.memory]
+        if len(self._unclaimed) < len(records):  # the order is that of the latest records
+            self._unclaimed = {}
+            for record in records:
+                self._offer(_key_of(record), record)
 
     def __bool__(self) -> bool:
         return bool(self._unclaimed or self._places.swapped)
@@ -147,16 +157,17 @@ class Journal:
 
     def add(self, record: Entry) -> None:
         """Offer a record to a call to come."""
-        key = (record.scope, record.name, record.n) if type(record) is Record else record.key
-        unclaimed = self._unclaimed
-        if key in unclaimed:
-            del unclaimed[key]  # so that the order is that of the latest records
-        unclaimed[key] = record
+        key = record.key
+        self._offer(key, record)
         self._places.taken(key)
         if type(record) is Record and record.memory:
             self.memories.append(record)
         if self._moved is not None:
-            self._moved[_kin(record)].append(record.key)
+            self._moved[_kin(record)].append(key)
+
+    def _offer(self, key: tuple[str, str, int], record: Entry) -> None:
+        self._unclaimed.pop(key, None)  # so that the order is that of the latest records
+        self._unclaimed[key] = record
 
     def before(self, key: Key) -> set[Key]:
         """The unclaimed calls of a fact's scope, and of its branches, that were recorded before the fact."""

@@ -109,7 +109,7 @@ def tried_again(run: RunRow, records: list[Record]) -> list[Record]:
     if run.status == "running" or (run.status == "stopped" and run.outcome is None):
         return list(takewhile(lambda record: record.kind == RAISED, reversed(records)))
     again = {Key(*key) for key in outcome_of(run).again}
-    return [record for record in records if record.kind == RAISED and record.key in again]
+    return [record for record in records if record.kind == RAISED and record.key in again] if again else []
 
 
 def _up_to(records: list[Record], key: Key) -> list[Record]:
