@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .loops import LoopHost, library_loop
 from .queue import Limits, ReadyQueue
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from .call import TaskFuture
 
 __all__ = ["Scheduler"]
+
+LIVELY: Final = 20
+"""So many calls made, or begun, between two looks mean that those who do that need no help, which would be in their way."""
+
+CALM: Final = 3
+"""After so many looks without that they do something else, or wait."""
+
+PATIENCE: Final = 0.02
+"""Seconds after which a thread tries all the same whether the bodies take long."""
+
+QUICK: Final = 0.001
+"""Seconds: a body that takes fewer is as well run by whoever asks for it."""
 
 
 class Scheduler:
@@ -29,7 +42,22 @@ class Scheduler:
         limits: how many bodies may be under way.
     """
 
-    __slots__ = ("_async", "_host", "_last_first", "_limits", "_sweeping", "_sync", "_watched", "limited", "lock")
+    __slots__ = (
+        "_async",
+        "_calm",
+        "_helped",
+        "_host",
+        "_last_first",
+        "_last_trial",
+        "_last_waiting",
+        "_left_alone",
+        "_limits",
+        "_sweeping",
+        "_sync",
+        "_watched",
+        "limited",
+        "lock",
+    )
 
     def __init__(self, host: LoopHost | None, limits: Limits) -> None:
         self.lock = Lock()
@@ -41,6 +69,13 @@ class Scheduler:
         self._watched = False  # by the sentinel
         self._sweeping = False
         self._last_first: TaskFuture[Any] | None = None
+        self._last_waiting = 0
+        self._last_trial = 0.0
+        self._left_alone = (
+            False  # whether calls of sync functions are made on a loop, where nobody but a thread can run them
+        )
+        self._calm = CALM  # for how many looks
+        self._helped = 0  # how many calls threads of the pool have begun since the last one
 
     @property
     def host(self) -> LoopHost:
@@ -123,7 +158,10 @@ class Scheduler:
     def _take_first(self, queue: ReadyQueue) -> TaskFuture[Any] | None:
         with self.lock:
             call = queue.first()
-            return call if call is not None and self._take(call) else None
+            if call is None or not self._take(call):
+                return None
+            self._helped += queue is self._sync
+            return call
 
     def begin_root(self, call: TaskFuture[Any]) -> None:
         """Take the call of the workflow itself."""
@@ -142,14 +180,27 @@ class Scheduler:
             first = self._sync.first()
             if first is None:
                 self._watched = False
-                self._last_first = None
+                self._last_first, self._last_waiting, self._calm = None, 0, CALM
                 return None
             waiting = len(self._sync)
             hand_over = waiting > 1 or first is self._last_first
-            self._last_first = first
-        if hand_over:
-            pool.offer(self._work, waiting)
+            moved = abs(waiting - self._last_waiting + self._helped)
+            self._last_first, self._last_waiting, self._helped = first, waiting, 0
+        was_lively = self._is_lively()
+        self._calm = 0 if moved >= LIVELY else self._calm + 1
+        if not self._is_lively():
+            if hand_over:
+                pool.offer(self._work, waiting)
+        elif not was_lively:
+            self._last_trial = now
+        elif now - self._last_trial > PATIENCE:
+            self._last_trial = now
+            pool.offer(self._work, 1)
         return TICK
+
+    def _is_lively(self) -> bool:
+        """Whether those who make the calls, and ask for them, are at it fast."""
+        return self._calm < CALM and not self._left_alone
 
     def _sweep(self) -> None:
         """On a loop: begin what nobody has awaited two turns after it was called."""
@@ -157,6 +208,7 @@ class Scheduler:
             self._sweeping = False
             any_async = self._async.first() is not None
             waiting = len(self._sync) if self._sync.first() is not None else 0
+            self._left_alone = self._left_alone or waiting > 0
             watch = waiting > 0 and not self._watched
             if watch:
                 self._watched = True
@@ -174,10 +226,13 @@ class Scheduler:
             call.spawn()
 
     def _work(self) -> None:
-        """On a thread of the pool: run sync calls as long as there are any that may begin."""
+        """On a thread of the pool: run sync calls as long as there are any that may begin, and that is worth a thread."""
         while (call := self._take_first(self._sync)) is not None:
+            began = time.monotonic()
             call.execute()
             pool.finished += 1
+            if self._is_lively() and time.monotonic() - began < QUICK:
+                return
 
     # Ending them.
 
