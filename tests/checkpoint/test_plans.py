@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,7 @@ from durably.checkpoint.base import (
     Transaction,
 )
 from durably.checkpoint.postgres import PostgresSaver, lending, reading, writing
+from durably.checkpoint.postgres.forms import Form
 from durably.checkpoint.postgres.writers import Writer
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.checkpoint.sqlite import backend as sqlite_backend
@@ -93,14 +95,28 @@ def use_everything(saver: BaseCheckpointer) -> None:
         do(look)
     saver.read(lambda tx: tx.open("t6"))
 
-    def start(tx: Any) -> None:
-        new = tx.put_thread(ThreadRow(0, "new", fence=1))
-        first = tx.put_run(RunRow(0, "rnew", new.no, "w", "running", 1, 1.0, 1.0, "", b"", b""))
+    def start(tx: Any, name: str = "new") -> None:
+        new = tx.put_thread(ThreadRow(0, name, fence=1))
+        first = tx.put_run(RunRow(0, "r" + name, new.no, "w", "running", 1, 1.0, 1.0, "", b"", b""))
         tx.append(Chunk(new.no, 1, first.no, b"chunk"))
 
+    def go_on(tx: Any, no: int) -> None:
+        tx.records(no)
+        tx.put_thread(tx.thread(no))
+        tx.put_run(tx.run(no))
+
     do(start, durable=True)
-    do(lambda tx: (tx.records(5), tx.put_thread(thread), tx.put_run(run)))
+    do(lambda tx: go_on(tx, 5))
     do(lambda tx: tx.put_run(run))
+    for several in (  # what is done for several threads at once has statements of its own
+        lambda tx, no: tx.open(f"t{no}"),
+        lambda tx, no: start(tx, f"new {no}"),
+        go_on,
+        lambda tx, no: tx.put_run(tx.run(no)),
+        lambda tx, no: tx.put_owner(OwnerRow(f"p{no}", "host", 2e9)),
+    ):
+        results = saver.transact([partial(several, no=no) for no in (5, 6)])
+        assert not any(isinstance(result, DurablyError) for result in results)
     do(lambda tx: tx.put_run(replace(run, due=1.0)))
     do(lambda tx: tx.save(7, b"saved", 0))
     do(lambda tx: tx.put_owner(OwnerRow("p2", "host", 2e9)))
@@ -113,6 +129,13 @@ def use_everything(saver: BaseCheckpointer) -> None:
     assert used == operations, "the script has to do each operation"
 
 
+def texts_of(value: Any) -> Iterable[Any]:
+    """What a constant has that may be a statement."""
+    if isinstance(value, Form):
+        return [value.one, value.several]
+    return value.values() if isinstance(value, dict) else [value]
+
+
 def unsent(modules: list[ModuleType], sent: Sent, fill_in: Callable[[str], str]) -> list[str]:
     """The statements, or parts of statements, of a backend that were never sent."""
     seen = "\0".join(sent)
@@ -120,7 +143,7 @@ def unsent(modules: list[ModuleType], sent: Sent, fill_in: Callable[[str], str])
     for module in modules:
         constants = {name: value for name, value in vars(module).items() if name.isupper()}
         for name, value in constants.items():
-            for text in value.values() if isinstance(value, dict) else [value]:
+            for text in texts_of(value):
                 is_template = isinstance(text, str) and ("FILTER" in text or "from {} on" in text)
                 if isinstance(text, str) and SQL.match(text) and not is_template and fill_in(text) not in seen:
                     found.append(f"{module.__name__}.{name}")

@@ -141,10 +141,24 @@ class Database:
         """Run one statement, in which ``{schema}`` stands for the schema's name."""
         return self.cursor(connection).execute(self.sql(statement), bound)
 
+    def ask(
+        self, connection: psycopg.Connection[Any], statement: str, bound: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement by itself and return its rows. To make a cursor costs as much as to use one, so it is kept."""
+        cursor = getattr(connection, "_durably_cursor", None)
+        if cursor is None:
+            cursor = connection._durably_cursor = self.cursor(connection)  # type: ignore[attr-defined]
+        cursor.execute(self.sql(statement), bound)
+        result = cursor.pgresult
+        assert result is not None
+        rows: list[tuple[Any, ...]] = cursor.fetchall() if result.nfields else []
+        result.clear()  # it would stay until the next one
+        return rows
+
     def rows(self, statement: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one reading statement by itself and return all its rows."""
         with self.connection() as connection:
-            return self.execute(connection, statement, bound).fetchall()
+            return self.ask(connection, statement, bound)
 
     def run(self, statement: str, bound: Sequence[Any] = ()) -> int:
         """Run one writing statement as a transaction of its own; returns how many rows it changed."""

@@ -11,14 +11,15 @@ from ...serde import Serializer, TypedSerializer
 from ..base import Away, BaseCheckpointer, Busy, Chunk, Work
 from ..opening import Opening, Ready
 from .batch import Batch, Known, decide
+from .forms import numbers
 from .lending import PostgresSession
 from .listening import Ear
-from .reading import THREADS_BY_NO, numbers
+from .reading import THREADS_BY_NO
 from .session import Conflict, Session
 from .tables import SCHEMA
 from .view import Writes
 from .writers import Lost, Writers, translated
-from .writing import APPEND, CONFLICTS, appended
+from .writing import CONFLICTS, appended
 
 __all__ = ["PostgresSaver"]
 
@@ -168,9 +169,8 @@ class PostgresSaver(BaseCheckpointer):
         writer = self._writers.take()
         try:
             with translated(), self._database.connection() as connection:
-                bound = appended(chunks, writer.name, writer.no, durable)
                 try:
-                    row = self._database.execute(connection, APPEND, bound).fetchone()
+                    ((kept, *_),) = self._database.ask(connection, *appended(chunks, writer.name, writer.no, durable))
                 except driver().Error as error:
                     if error.sqlstate in CONFLICTS:
                         raise Conflict(str(error)) from None
@@ -178,8 +178,6 @@ class PostgresSaver(BaseCheckpointer):
         except Lost as lost:
             raise self._writers.uncertain(lost, writer, lambda: self._still_held(chunks)) from lost
         self._writers.give(writer)
-        assert row is not None
-        kept = set(row[0])
         return [place in kept for place in range(1, len(chunks) + 1)]
 
     def _kept(self, results: list[Any], writes: Writes) -> list[Any]:

@@ -63,20 +63,22 @@ def _pass(works: Sequence[Work], memory: Memory, known: Known) -> tuple[Outcome,
 
 def _decide_alone(work: Work, session: Session, memory: Memory, known: Known) -> Outcome:
     def read(want: Want) -> None:
+        if session.starts_over:
+            raise Missing(want)
         session.read([want], memory)
 
     while True:
         view = View(memory, Writes(), known, read=read, flush=lambda writes: session.flush(writes, memory))
         try:
             return Outcome([work(view)], view.finish())
-        except Missing as missing:  # what it trusted in, and nothing would check
-            read(missing.want)
+        except Missing as missing:  # it needs another state of the database, or trusted in what nothing would check
+            session.read([missing.want], memory)
         except (DatabaseLocked, DatabaseUnavailable):  # said of a read, not by the work
             raise
         except DurablyError as error:
             if not view.guesses:
                 return Outcome([error], Writes())
-            read(view.guesses[0])  # what was only known may be what it objects to
+            session.read(view.guesses[:1], memory)  # what was only known may be what it objects to
 
 
 Transacts: TypeAlias = Callable[[list[Work]], list[Any]]

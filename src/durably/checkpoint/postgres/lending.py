@@ -13,7 +13,7 @@ from ..._postgres.sources import driver
 from ..rows import Away, Chunk
 from ..session import Broken
 from .writers import Lost, Writers, translated
-from .writing import APPEND, appended
+from .writing import appended
 
 __all__ = ["PostgresSession"]
 
@@ -122,7 +122,7 @@ class PostgresSession:
             taken = yield from self._row(TAKE_BACK, (self._token,))
             if taken[0] != 2:
                 raise Broken("ended its transaction, and began another")
-            kept = yield from self._row(APPEND, appended([chunk], writer.name, writer.no, self._durable))
+            kept = yield from self._row(*appended([chunk], writer.name, writer.no, self._durable))
         if not kept[0]:
             yield from self._end(b"rollback")
             return False

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ..rows import Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow
+from .forms import Form, numbers
 from .tables import RUN, THREAD, columns, read_text
 
-__all__ = ["LOCKING", "SHIFT", "THREADS_BY_NO", "Memory", "Want", "numbers", "statements"]
+__all__ = ["LOCKING", "SHIFT", "THREADS_BY_NO", "Memory", "Want", "statements"]
 
 Want: TypeAlias = tuple[Any, ...]
 """Something to be read: its kind, then what says which."""
@@ -23,18 +24,23 @@ T: Final = len(THREAD)
 R: Final = len(RUN)
 KEY: Final = list(RUN).index("key") - 4
 SAVED: Final = list(RUN).index("saved")
+MOST_BYTES: Final = 16 << 20
 THREADS_AND_RUNS: Final = f"select {columns(THREAD, 't')}, t.version, {columns(RUN, 'r')}"
 RUNS: Final = f"select {columns(RUN, 'r')} from {{schema}}.durably_run r"
 
-OPEN: Final = f"""
-    {THREADS_AND_RUNS}, {columns(RUN, "h")} from {{schema}}.durably_thread t
-    left join {{schema}}.durably_run r on r.no = t.run_no left join {{schema}}.durably_run h on h.no = t.head_no
-    where t.thread_id = any(%s::text[])"""
-# The journals of runs that wait are what comes next, mostly.
-OPEN_RECORDS: Final = """
-    select r.no, j.data from {schema}.durably_thread t join {schema}.durably_run r on r.no = t.run_no
-    left join {schema}.durably_journal j on j.run_no = r.no
-    where t.thread_id = any(%s::text[]) and r.status in ('asked', 'failed', 'stopped') order by r.no, j.place"""
+# The journals of runs that wait are what comes next, mostly, and numbers for what is written then. An array has a limit.
+OPEN: Final = Form(
+    f"""
+    {THREADS_AND_RUNS}, {columns(RUN, "h")},
+    case when r.status in ('asked', 'failed', 'stopped') and {MOST_BYTES} >
+            (select coalesce(sum(octet_length(data)), 0) from {{schema}}.durably_journal where run_no = r.no)
+        then array(select data from {{schema}}.durably_journal where run_no = r.no order by place) end,
+    nextval('{{schema}}.durably_number'), nextval('{{schema}}.durably_number')
+    from ROWS left join {{schema}}.durably_thread t on t.thread_id = w.thread_id
+    left join {{schema}}.durably_run r on r.no = t.run_no
+    left join {{schema}}.durably_run h on h.no = t.head_no and h.no <> t.run_no""",
+    {"thread_id": "text"},
+)
 NUMBERS: Final = "select nextval('{schema}.durably_number') from generate_series(1, %s)"
 RUNS_BY_NO: Final = f"{RUNS} where r.no = any(%s::bigint[])"
 # No chain is that long, unless somebody has made it a circle. The planner cannot know how short most are, and may read
@@ -106,6 +112,8 @@ class Memory:
 
     found: dict[Want, Any] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
+    asked: list[Want] = field(default_factory=list)
+    """All that was wanted; more may have been found with it."""
     spare: list[int] = field(default_factory=list)
     """Numbers for new rows, the first ``taken`` of which are in use."""
     taken: int = 0
@@ -115,16 +123,17 @@ class Memory:
         self.versions[row[0]] = row[T]
         return ThreadRow(row[0], read_text(row[1]), *row[2:T])
 
+    def clear(self) -> None:
+        """Forget everything."""
+        for each in (self.found, self.versions, self.asked, self.spare):
+            each.clear()
+        self.taken = 0
+
 
 def a_run(row: tuple[Any, ...]) -> RunRow:
     no, run_id, thread_no, workflow, *rest = row[:R]
     rest[KEY] = read_text(rest[KEY])
     return RunRow(no, read_text(run_id), thread_no, read_text(workflow), *rest)
-
-
-def numbers(values: Iterable[int]) -> str:
-    """An array of numbers as a parameter, always of the same type."""
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 def statements(wants: list[Want], memory: Memory) -> Iterator[tuple[str, tuple[Any, ...], Take]]:
@@ -140,23 +149,29 @@ Statements: TypeAlias = Iterator[tuple[str, tuple[Any, ...], Take]]
 
 
 def _open(wants: list[Want], memory: Memory) -> Statements:
-    ids = [want[1] for want in wants]
-
     def take(rows: Iterable[tuple[Any, ...]]) -> None:
         memory.found.update(dict.fromkeys(wants, Opened()))
         for row in rows:
-            thread = memory.thread(row)
-            run, head = (row[start : start + R] for start in (T + 1, T + 1 + R))
-            saved = None if head[SAVED] is None else (read_text(head[1]), head[SAVED])
-            memory.found["thread", thread.no] = thread
-            for found in (run, head):
-                if found[0] is not None:
-                    memory.found["run", found[0]] = a_run(found)
-            memory.found["open", row[1]] = Opened(thread, memory.found.get(("run", run[0])), saved)
+            memory.spare += row[-2:]
+            if row[0] is not None:
+                _take_open(row, memory)
 
-    yield OPEN, (ids,), take
-    yield OPEN_RECORDS, (ids,), lambda rows: _take_records(rows, memory)
-    yield NUMBERS, (2 * len(wants),), lambda rows: memory.spare.extend(row[0] for row in rows)
+    yield *OPEN.of([(want[1],) for want in wants]), take
+
+
+def _take_open(row: tuple[Any, ...], memory: Memory) -> None:
+    thread = memory.thread(row)
+    run, head, chunks = row[T + 1 : T + 1 + R], row[T + 1 + R : T + 1 + 2 * R], row[-3]
+    if thread.head_no == thread.run_no:
+        head = run
+    saved = None if head[SAVED] is None else (read_text(head[1]), head[SAVED])
+    memory.found["thread", thread.no] = thread
+    for found in (head, run):
+        if found[0] is not None:
+            memory.found["run", found[0]] = a_run(found)
+    if chunks is not None:
+        memory.found["records", run[0], 0] = chunks
+    memory.found["open", row[1]] = Opened(thread, memory.found.get(("run", run[0])), saved)
 
 
 def _take_records(rows: Iterable[tuple[Any, ...]], memory: Memory) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..._postgres import Database
 from ..._postgres.sources import driver
 from . import reading, writing
+from .forms import Statement, joined
 from .reading import Memory, Want
 from .view import Writes
 
@@ -48,6 +49,7 @@ class Session:
         self._stack = ExitStack()
         self._connection: psycopg.Connection[Any] | None = None
         self._state = ""  # of the transaction: "reading", "writing" or none
+        self._has_looked = False  # whether something was read before a transaction had begun
 
     def __enter__(self) -> Self:
         return self
@@ -57,13 +59,30 @@ class Session:
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether reading more means reading everything again."""
+        return self._has_looked and not self._state
+
     def read(self, wants: list[Want], memory: Memory) -> None:
-        """Read what is wanted in one round trip, from one state of the database."""
-        begin = [(word, ()) for word in self._beginning(any(want[0] in reading.LOCKING for want in wants))]
+        """Read what is wanted in one round trip, from one state of the database together with all that was read before.
+
+        Most works read once. So what is read first by a single statement needs no transaction, and a second read is the
+        first of one, in which all is read.
+        """
+        locking = any(want[0] in reading.LOCKING for want in wants)
+        if self.starts_over and not locking:
+            wants = [*memory.asked, *wants]
+            memory.clear()
         asked = list(reading.statements(wants, memory))
-        cursors = self._send([*begin, *((statement, bound) for statement, bound, _ in asked)])
-        for cursor, (_, _, take) in zip(cursors[len(begin) :], asked, strict=True):
-            take(cursor)
+        memory.asked += wants
+        if len(asked) == 1 and not (self._state or self._has_looked or locking):
+            words, self._has_looked = [], True
+        else:
+            words = self._beginning(locking)
+        answers = self._send([*((word, ()) for word in words), *((statement, bound) for statement, bound, _ in asked)])
+        for rows, (_, _, take) in zip(answers[len(words) :], asked, strict=True):
+            take(rows)
 
     def _beginning(self, locking: bool) -> list[str]:
         """What brings the transaction into a state for reading."""
@@ -78,7 +97,7 @@ class Session:
     def flush(self, writes: Writes, memory: Memory) -> None:
         """Write without committing; what is read from now on is what is there then."""
         self.has_flushed = True
-        self._write(writes, [])
+        self._write(self._beginning(True), joined(writing.parts(writes, self._durable)))
         memory.found.clear()
 
     def commit(self, writes: Writes, writer: str, no: int) -> None:
@@ -88,7 +107,12 @@ class Session:
             Conflict: nothing was written.
         """
         self.committing = True
-        self._write(writes, [writing.last(writer, no), ("commit", ())])
+        statements = list(joined([*writing.parts(writes, self._durable), writing.last(writer, no)]))
+        if len(statements) == 1 and self._state != "writing":  # it is a transaction of its own
+            words = ["commit"] if self._state else []
+        else:
+            words, statements = self._beginning(True), [*statements, ("commit", ())]
+        self._write(words, statements)
         self._state = ""
 
     def end(self) -> None:
@@ -97,19 +121,20 @@ class Session:
             self._send([("commit", ())])
             self._state = ""
 
-    def _write(self, writes: Writes, after: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        begin = self._beginning(True)
-        statements = [*((word, ()) for word in begin), *writing.statements(writes, self._durable), *after]
+    def _write(self, words: list[str], statements: Iterable[Statement]) -> None:
         try:
-            self._send(statements)
+            self._send([*((word, ()) for word in words), *statements])
         except driver().Error as error:
             if error.sqlstate in writing.CONFLICTS:
                 raise Conflict(str(error)) from None
             raise
 
-    def _send(self, statements: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+    def _send(self, statements: list[Statement]) -> list[Any]:
+        """The rows that each statement answers with."""
         if self._connection is None:
             self._connection = self._stack.enter_context(self._database.connection())
         connection, database = self._connection, self._database
+        if len(statements) == 1:
+            return [database.ask(connection, *statements[0])]
         with database.pipeline(connection):
             return [database.execute(connection, statement, bound) for statement, bound in statements]

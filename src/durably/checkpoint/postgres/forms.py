@@ -1,0 +1,100 @@
+"""Statements about rows, and several of them as the parts of one.
+
+A statement costs about as much as the rows it writes, in this process and on the server. So what is written together is one
+statement where that does the same, and a statement by itself is its own transaction: no ``begin``, no ``commit``, and nothing
+that is locked while the server waits for a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = ["Form", "Part", "Statement", "joined", "numbers"]
+
+Statement: TypeAlias = tuple[str, tuple[Any, ...]]
+"""What is sent, and its parameters."""
+
+
+class Form:
+    """A statement about rows.
+
+    One row has a parameter for each of its columns, several have an array for each. The server keeps its plan for the first
+    kind of statement, and makes a new one each time for the second, because it depends on how many rows there are.
+
+    Args:
+        template: the statement, in which ``ROWS`` stands for the rows, which it calls ``w``.
+        columns: their names and types.
+    """
+
+    __slots__ = ("_kinds", "one", "several")
+
+    def __init__(self, template: str, columns: dict[str, str]) -> None:
+        names, self._kinds = ", ".join(columns), tuple(columns.values())
+        values = ", ".join(f"%s::{kind}" for kind in self._kinds)
+        arrays = ", ".join(f"%s::{kind}[]" for kind in self._kinds)
+        self.one = template.replace("ROWS", f"(values ({values})) w ({names})")
+        self.several = template.replace("ROWS", f"unnest({arrays}) w ({names})")
+
+    def of(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """The statement about these rows."""
+        if len(rows) == 1:
+            return self.one, tuple([str(value) if isinstance(value, (int, float)) else value for value in rows[0]])
+        columns = zip(self._kinds, zip(*rows, strict=True), strict=True)
+        return self.several, tuple(numbers(column) if kind == "bigint" else list(column) for kind, column in columns)
+
+
+def numbers(values: Iterable[int | None]) -> str:
+    """An array of numbers as a parameter, always of the same type: the type is a part of what the server has prepared."""
+    return "{" + ",".join(["null" if value is None else str(value) for value in values]) + "}"
+
+
+class Part(NamedTuple):
+    """What a statement does beside others.
+
+    Args:
+        name: what it is called among them.
+        sql: the statement that it would be by itself.
+        bound: the parameters.
+        answer: what is asked of it, by its name. A part that only reads, or fails, does so when it is asked.
+        apart: whether it has to see what those before it have done, or those after it what it does.
+    """
+
+    name: str
+    sql: str
+    bound: tuple[Any, ...] = ()
+    answer: str = ""
+    apart: bool = False
+
+
+def joined(parts: Iterable[Part]) -> Iterator[Statement]:
+    """The fewest statements that do what the parts do, in this order.
+
+    The parts of one statement see the same state of the database, and take effect in no order. So no two may write the same
+    row, and none may rely on more of what another one does than that it waits for the same locks.
+    """
+    together: list[Part] = []
+    for part in parts:
+        if part.apart and together:
+            yield _one(together)
+            together = []
+        if part.apart:
+            yield part.sql, part.bound
+        else:
+            together.append(part)
+    if together:
+        yield _one(together)
+
+
+def _one(parts: list[Part]) -> Statement:
+    bound = tuple([value for part in parts for value in part.bound])
+    return _text(tuple([(part.name, part.sql, part.answer) for part in parts])), bound
+
+
+@lru_cache(maxsize=1024)
+def _text(parts: tuple[tuple[str, str, str], ...]) -> str:
+    answers = ", ".join([answer for *_, answer in parts if answer])
+    if len(parts) == 1 and not answers:
+        return parts[0][1]
+    return f"with {', '.join([f'{name} as ({sql})' for name, sql, _ in parts])} select {answers or '1'}"
