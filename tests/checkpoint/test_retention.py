@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from durably import Command, InMemorySaver, Workflow, entrypoint, interrupt, task
 from durably.checkpoint import saved
-from durably.checkpoint.base import BaseCheckpointer
+from durably.checkpoint.base import BaseCheckpointer, RunRow
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.errors import ConfigError, EmptyInputError, Superseded
 from durably.serde import EncryptedSerializer, TypedSerializer
@@ -138,7 +139,8 @@ def test_pruning_leaves_an_open_question_alone(saver: BaseCheckpointer) -> None:
     assert ask.invoke(Command(resume="answered"), thread_id="a") == "run 2 answered"
 
 
-def test_a_history_reads_what_its_values_share_once(tmp_path: Path) -> None:
+def test_a_history_reads_what_its_values_share_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "_recent", saved._Recent(0))
     connection = sqlite3.connect(tmp_path / "runs.db", check_same_thread=False)
     statements: list[str] = []
     with SqliteSaver(connection) as saver:
@@ -155,6 +157,52 @@ def test_a_history_reads_what_its_values_share_once(tmp_path: Path) -> None:
     connection.close()
     assert [len(value) for value in values] == [n for turn in range(30, 0, -1) for n in (turn, turn - 1)]
     assert sum("recursive bases" in statement for statement in statements) == 1
+
+
+@pytest.mark.parametrize("serde", [TypedSerializer, partial(EncryptedSerializer, keys=secrets.token_bytes(32))])
+@pytest.mark.once("counts statements")
+def test_the_value_that_was_saved_or_read_last_is_not_put_together_again(
+    serde: Callable[[], TypedSerializer | EncryptedSerializer], tmp_path: Path
+) -> None:
+    connection = sqlite3.connect(tmp_path / "runs.db", check_same_thread=False)
+    statements: list[str] = []
+
+    def chat_on(saver: SqliteSaver) -> Any:
+        @entrypoint(checkpointer=saver)
+        def chat(message: str, *, previous: list[str] | None = None) -> list[str]:
+            return [*(previous or []), message]
+
+        return chat
+
+    def reading(chat: Any, said: list[str]) -> int:
+        statements.clear()
+        assert chat.get_state(thread_id="a").values == said
+        return sum(statement.lstrip().startswith(("select", "with")) for statement in statements)
+
+    said = lines(30)
+    with SqliteSaver(tmp_path / "runs.db", serde=serde()) as mine, SqliteSaver(connection, serde=serde()) as other:
+        chat, elsewhere = chat_on(mine), chat_on(other)
+        for line in said[:20]:
+            chat.invoke(line, thread_id="a")
+        connection.set_trace_callback(statements.append)
+        assert [reading(elsewhere, said[:20]) for _ in range(3)] == [2, 1, 1]
+        for line in said[20:]:
+            elsewhere.invoke(line, thread_id="a")
+        assert reading(elsewhere, said) == 1
+        assert chat.get_state(thread_id="a").values == said
+        connection.set_trace_callback(None)
+    connection.close()
+
+
+def test_a_value_that_somebody_else_has_saved_in_its_place_is_the_one_that_counts() -> None:
+    fenced_off, other = TypedSerializer(), TypedSerializer()
+    run = RunRow(1, "r", 1, "w", "done", 1, 0.0, 0.0, "", b"", b"")
+    saved.stored_as("of an attempt that was fenced off", run, None, fenced_off)
+    stored = saved.stored_as("of the one that took over", run, None, other)
+    run = replace(run, saved=stored.saved, saved_no=stored.saved_no, saved_base=stored.saved_base)
+    for serde in (fenced_off, other):
+        (found,) = InMemorySaver().transact([lambda transaction, serde=serde: saved.load(transaction, run, serde)])
+        assert found.value() == "of the one that took over"
 
 
 @pytest.mark.parametrize("serde", [TypedSerializer(), EncryptedSerializer(keys=secrets.token_bytes(32))])

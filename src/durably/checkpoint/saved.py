@@ -19,7 +19,7 @@ from ..serde.delta import Chain, base_of, is_delta, shrink
 from .records import run_place
 from .rows import RunRow
 
-__all__ = ["Saved", "Stored", "bases_of", "bases_to_come", "load", "resolved", "stored_as", "whole"]
+__all__ = ["Saved", "Stored", "bases_of", "bases_to_come", "load", "recalled", "resolved", "stored_as", "whole"]
 
 
 class _Runs(Protocol):
@@ -96,7 +96,7 @@ def load(transaction: _Runs, run: RunRow, serde: Serializer) -> Saved | None:
     """A run's saved value with what it is built upon; None where nothing is saved."""
     if run.saved is None:
         return None
-    latest = _recent.get(serde, run.run_id)
+    latest = _recent.get(serde, run)
     if latest is not None and _next_base(run) == run.saved_no:
         return Saved(run, latest, (run.no, latest), serde)
     return Saved.of_chain([run, *bases_of(transaction, run)], serde)
@@ -141,40 +141,62 @@ def bases_to_come(run: RunRow, runs: Mapping[int, RunRow]) -> set[int]:
     return found
 
 
-def whole(run: RunRow, bases: Sequence[RunRow], serde: Serializer) -> RunRow:
-    """The run with its saved value in whole."""
-    return Saved.of_chain([run, *bases], serde).resolved() if run.saved_base else run
+def whole(run: RunRow, bases: Sequence[RunRow], serde: Serializer, *, remember: bool = False) -> RunRow:
+    """The run with its saved value in whole; ``remember``: it is likely to be asked for again."""
+    if not run.saved_base:
+        return run
+    saved = Saved.of_chain([run, *bases], serde)
+    if remember:
+        _recent.put(serde, run.run_id, run.saved or b"", saved.encoded)
+    return saved.resolved()
+
+
+def recalled(run: RunRow, serde: Serializer) -> RunRow:
+    """The run with its saved value in whole where this process has saved or read it not long ago, else as it is stored."""
+    encoded = _recent.get(serde, run) if run.saved_base else None
+    return run if encoded is None else Saved(run, encoded, (run.no, encoded), serde).resolved()
 
 
 def resolved(transaction: _Runs, run: RunRow, serde: Serializer) -> RunRow:
     """The run with its saved value in whole, read in the same transaction."""
+    run = recalled(run, serde)
     return whole(run, bases_of(transaction, run), serde)
 
 
 class _Recent:
-    """The encoded values that were saved last, so that a long chat is not put together anew at every turn."""
+    """The encoded values that were saved or read last, so that a long chat is not put together anew at every turn.
+
+    Each is kept beside what was to be stored of it: only if that is what is stored does it count. An attempt that was fenced
+    off may have made another value than the one that ended the run.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
         # With the serializer: as long as its id is in use here, no other one, with another key perhaps, can have it.
-        self._values: OrderedDict[tuple[int, str], tuple[Serializer, bytes]] = OrderedDict()
+        self._values: OrderedDict[tuple[int, str], tuple[Serializer, bytes, bytes]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, serde: Serializer, run_id: str) -> bytes | None:
+    def get(self, serde: Serializer, run: RunRow) -> bytes | None:
         """The encoded value that a run saved under this serializer."""
         with self._lock:
-            found = self._values.get((id(serde), run_id))
-            return None if found is None else found[1]
+            _, stored, encoded = self._values.get((id(serde), run.run_id), (serde, None, b""))
+        return encoded if stored is not None and stored == run.saved else None
 
-    def put(self, serde: Serializer, run_id: str, encoded: bytes) -> None:
+    def put(self, serde: Serializer, run_id: str, stored: bytes, encoded: bytes) -> None:
         """Remember a value; the oldest ones make room for it."""
+        key = (id(serde), run_id)
         with self._lock:
-            self._values[id(serde), run_id] = (serde, encoded)
-            self._bytes += len(encoded)
+            self._forget(self._values.pop(key, None))
+            self._values[key] = (serde, stored, encoded)
+            self._bytes += len(stored) + len(encoded)
             while self._bytes > self._max_bytes:
-                _, (_, oldest) = self._values.popitem(last=False)
-                self._bytes -= len(oldest)
+                self._forget(self._values.popitem(last=False)[1])
+
+    def _forget(self, kept: tuple[Serializer, bytes, bytes] | None) -> None:
+        if kept is not None:
+            _, stored, encoded = kept
+            self._bytes -= len(stored) + len(encoded)
 
 
 _recent = _Recent(32 * 1024 * 1024)
@@ -206,9 +228,10 @@ def stored_as(value: Any, run: RunRow, previous: Saved | None, serde: Serializer
     if encode is None:  # a serializer that only goes the whole way
         return Stored(serde.dumps(value, place), version, 0)
     encoded = encode(value)
-    _recent.put(serde, run.run_id, encoded)
     base_no, base = (0, None) if previous is None else previous.next_base
     small = shrink(encoded, base, _said(run, serde))
     if not is_delta(small):
         base_no = 0
-    return Stored(_seal(serde, small, place), version, base_no)
+    stored = Stored(_seal(serde, small, place), version, base_no)
+    _recent.put(serde, run.run_id, stored.saved, encoded)
+    return stored

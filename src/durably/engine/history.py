@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..checkpoint.base import Opened, RunRow, Status, ThreadRow, Transaction, Work
-from ..checkpoint.saved import bases_of, whole
+from ..checkpoint.saved import bases_of, recalled, whole
 from ..checkpoint.transfer import unsealed_summary
 from ..errors import ConfigError, DecodeError
 from ..serde import Serializer, rebuild_exception
@@ -33,7 +33,7 @@ class Moment:
         run: the run it belongs to.
         end: whether it is the run's end.
         is_latest: whether it is how the thread stands now.
-        before: the run whose value held before this run, None on a thread's first run.
+        before: the run whose value held before this run, None on a thread's first run; at its end nobody asks.
         records: the run's calls; only read for a run that is open.
         run_bases: the runs that what ``run`` saved is stored as a difference to; likewise ``before_bases``, at a
             run's start.
@@ -75,9 +75,8 @@ class Moment:
         )
 
     def _values(self, serde: Serializer) -> Any:
-        if self.end:
-            return returned_by(whole(self.run, self.run_bases, serde), serde)
-        return {} if self.before is None else returned_by(whole(self.before, self.before_bases, serde), serde)
+        run, bases = (self.run, self.run_bases) if self.end else (self.before, self.before_bases)
+        return {} if run is None else returned_by(whole(run, bases, serde, remember=self.is_latest), serde)
 
     def _task(self, serde: Serializer) -> PregelTask:
         run = self.run
@@ -115,7 +114,7 @@ def unknown_thread(thread_id: str) -> StateSnapshot:
     return StateSnapshot({}, (), config, None, None, None, (), ())
 
 
-def find_moment(thread_id: str, checkpoint_id: str | None) -> Work:
+def find_moment(thread_id: str, checkpoint_id: str | None, serde: Serializer) -> Work:
     """A checkpoint of a thread, the latest for None; None where the thread has never run."""
 
     def work(transaction: Transaction) -> Moment | None:
@@ -125,8 +124,10 @@ def find_moment(thread_id: str, checkpoint_id: str | None) -> Work:
                 raise ConfigError(f"thread {thread_id!r} has no checkpoint {checkpoint_id!r}: it has never run")
             return None
         if checkpoint_id is None:
-            return _moment(transaction, opened, opened.run, END if opened.run.status == "done" else START)
-        return _moment(transaction, opened, *_addressed(transaction, opened.thread, checkpoint_id))
+            address = opened.run, END if opened.run.status == "done" else START
+        else:
+            address = _addressed(transaction, opened.thread, checkpoint_id)
+        return _moment(transaction, opened, address, serde, {})
 
     return work
 
@@ -140,25 +141,30 @@ def _addressed(transaction: Transaction, thread: ThreadRow, checkpoint_id: str) 
 
 
 def _moment(
-    transaction: Transaction, opened: Opened, run: RunRow, end: int, known: dict[int, RunRow] | None = None
+    transaction: Transaction, opened: Opened, address: tuple[RunRow, int], serde: Serializer, known: dict[int, RunRow]
 ) -> Moment:
     assert opened.thread is not None
+    run, end = address
     is_latest = opened.run is not None and run.no == opened.run.no and end == (run.status == "done")
-    before = transaction.run(opened.thread.head_no if is_latest else run.base_no)
     is_open = not end and run.status != "done"  # a run that is done has no open question
     records = tuple(decode_records(transaction.records(run.no))) if is_open else ()
-    known = {} if known is None else known
+    run = recalled(run, serde)
     bases = bases_of(transaction, run, known)
-    before_bases = () if before is None or end else bases_of(transaction, before, known)
+    before = None if end else transaction.run(opened.thread.head_no if is_latest else run.base_no)
+    if before is None:
+        return Moment(opened.thread.thread_id, run, end, is_latest, None, records, bases)
+    before = recalled(before, serde)
+    before_bases = bases_of(transaction, before, known)
     return Moment(opened.thread.thread_id, run, end, is_latest, before, records, bases, before_bases)
 
 
-def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
+def read_history(thread_id: str, before: str | None, serde: Serializer) -> Callable[[int], Work]:
     """Pages of a thread's history, latest first.
 
     Args:
         thread_id: the thread.
         before: begin behind this checkpoint, None for the latest.
+        serde: knows again what was saved or read with it.
 
     Returns:
         A function that takes the number of the last run seen (a large one at first) and gives the work that reads the
@@ -177,7 +183,7 @@ def read_history(thread_id: str, before: str | None) -> Callable[[int], Work]:
             runs = transaction.runs(opened.thread.no, first[0] + 1, PAGE)
             known: dict[int, RunRow] = {}
             moments = [
-                _moment(transaction, opened, run, end, known)
+                _moment(transaction, opened, (run, end), serde, known)
                 for run in runs
                 for end in _ends(run)
                 if (run.no, end) < first and (run.attempt or run.no == opened.thread.run_no)

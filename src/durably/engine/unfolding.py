@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..checkpoint.base import RunRow, Transaction, Work
-from ..checkpoint.saved import bases_of, whole
+from ..checkpoint.saved import bases_of, recalled, whole
 from ..errors import ConfigError
 from ..moments import Call, CallKey, Moments, Step, Story
 from ..serde import Serializer, rebuild_exception
@@ -48,8 +48,9 @@ class Unfolded(msgspec.Struct, frozen=True):
     Args:
         thread_id: its thread.
         run: the run, what it saved in whole.
-        before: the run that it was based on, likewise; None on a thread's first run.
-        records: its calls; none of a run that is done where only its end is asked for.
+        before: the run that it was based on, likewise; None on a thread's first run, and where only the end of a run is asked
+            for that is done.
+        records: its calls; none there either.
         step: which of its moments is meant: a number, `END`, or None for the latest.
     """
 
@@ -184,15 +185,24 @@ def unfolded(
     """
     known = {} if known is None else known
     end = run.status == "done" if checkpoint_id is None else parse_checkpoint(checkpoint_id)[1]
-    before = transaction.run(run.base_no) if run.base_no else None
+    run = recalled(run, serde)
     return Unfolded(
         thread_id,
         whole(run, bases_of(transaction, run, known), serde),
-        None if before is None else whole(before, bases_of(transaction, before, known), serde),
+        None if end else _before(transaction, run, serde, known),
         [] if end else decode_records(transaction.records(run.no)),
         bool(end),
         None if checkpoint_id is None else step_of(checkpoint_id),
     )
+
+
+def _before(transaction: Transaction, run: RunRow, serde: Serializer, known: dict[int, RunRow]) -> RunRow | None:
+    """The run that another is based on, what it saved in whole."""
+    before = transaction.run(run.base_no) if run.base_no else None
+    if before is None:
+        return None
+    before = recalled(before, serde)
+    return whole(before, bases_of(transaction, before, known), serde)
 
 
 def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer, *, inside: bool = False) -> Work:
@@ -222,7 +232,8 @@ def find_unfolded(thread_id: str, checkpoint_id: str | None, serde: Serializer, 
             return None
         found = unfolded(transaction, thread_id, run, checkpoint_id, serde)
         if inside and found.at_end:
-            found = replace(found, at_end=False, records=decode_records(transaction.records(run.no)))
+            before = _before(transaction, run, serde, {})
+            found = replace(found, at_end=False, before=before, records=decode_records(transaction.records(run.no)))
         return found
 
     return work
@@ -264,7 +275,7 @@ def state_of(
     """How a thread stands, or stood at a checkpoint."""
     serde, committer = checkpointer.serde, Committer.of(checkpointer)
     if moments is None:
-        moment = yield from committer.perform(find_moment(thread_id, checkpoint_id))
+        moment = yield from committer.perform(find_moment(thread_id, checkpoint_id, serde))
         return unknown_thread(thread_id) if moment is None else moment.snapshot(serde)
     found = yield from committer.perform(find_unfolded(thread_id, checkpoint_id, serde))
     return unknown_thread(thread_id) if found is None else found.snapshot(moments, serde, subgraphs=subgraphs)

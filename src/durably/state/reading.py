@@ -114,7 +114,7 @@ class Reading(Addressing):
         storage, options = self._addressed(config, thread_id)
         behind = None if before is None else (before.get("configurable") or {}).get("checkpoint_id")
         thread, moments = str(options.thread_id), self._settings.moments
-        read = read_history(thread, behind) if moments is None else read_unfolded(thread, behind, storage.serde)
+        read = (read_history if moments is None else read_unfolded)(thread, behind, storage.serde)
         below = LATEST
 
         def page() -> Steps[list[StateSnapshot] | None]:
