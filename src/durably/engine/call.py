@@ -205,7 +205,8 @@ class TaskFuture(SharedFuture[R]):
 
     def help_on_loop(self) -> Generator[Any, Any, None] | None:
         """Run the body inside the awaiting asyncio task, if it is an async one of this loop that nobody has begun."""
-        if not self.function.is_async or not self.run.scheduler.is_here():
+        loop = self.run.scheduler.loop_here() if self.function.is_async else None
+        if loop is None:
             return None
         place = current.get()
         depth = place.body.inline + 1 if isinstance(place, Scope) else 1
@@ -214,7 +215,7 @@ class TaskFuture(SharedFuture[R]):
         self.inline = depth
         if isinstance(place, Scope) and place.body is self.parent:
             self.await_end()
-        self.asyncio_task = asyncio.current_task()
+        self.asyncio_task = asyncio.current_task(loop)
         return perform_on_loop(self).__await__()
 
     def uncancel(self) -> None:
@@ -228,7 +229,7 @@ class TaskFuture(SharedFuture[R]):
             return True
         if self._state in DONE or not self.function.is_async:
             return self._state == CANCELLED
-        if self.run.scheduler.is_here():
+        if self.run.scheduler.loop_here() is not None:
             self._cancel_body()
         else:
             self.run.scheduler.host.post(self._cancel_body)
@@ -282,10 +283,10 @@ class TaskFuture(SharedFuture[R]):
         if waiting is None or waiting is self.parent:
             if timeout is None:
                 self.await_end()
-            super()._block(timeout)
+            SharedFuture._block(self, timeout)  # twice as fast as super()
         else:  # not the body that made the call
             with waiting.run.scheduler.resting(waiting):
-                super()._block(timeout)
+                SharedFuture._block(self, timeout)
 
     def _suspend(self) -> Generator[Any, Any, None]:
         place = current.get()
@@ -356,10 +357,7 @@ class TaskFuture(SharedFuture[R]):
     @property
     def is_timed(self) -> bool:
         """Whether this body, or one around it, is to be stopped after some time."""
-        body: TaskFuture[Any] | None = self
-        while body is not None and body.function.policies.timeout is None:
-            body = body.parent
-        return body is not None
+        return any(body.function.policies.timeout is not None for body in self.lineage())
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""

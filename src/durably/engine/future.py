@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import BlockingError
 from .loops import LoopHost
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 CANCELLED = CANCELLED_AND_NOTIFIED
 DONE = (FINISHED, CANCELLED)
+
+NOBODY: Final[tuple[Callable[[], object], ...]] = ()
+"""To be told of an outcome."""
 
 logger = getLogger("durably")
 
@@ -250,6 +253,8 @@ class SharedFuture(Future[R]):
         if condition is None:  # nobody waits: whoever comes later finds the outcome
             told = self._set(state, value, error)
             lock.release()
+            if told is NOBODY:
+                return True
         else:
             lock.release()
             with condition:
@@ -273,7 +278,7 @@ class SharedFuture(Future[R]):
         after = self.ended()
         callbacks = self._callbacks
         if callbacks is None:
-            return () if after is None else (after,)
+            return NOBODY if after is None else (after,)
         self._callbacks = None
         told = [call for _, call in callbacks]
         return told if after is None else [*told, after]

@@ -345,8 +345,7 @@ class Run:
         """Whether a body comes to a changed place of the program for the first time, or did when it was new."""
         self._check_alive(scope)
         path = scope.body.path
-        known = self._patches.get((path, name))
-        if known is None:
+        if (known := self._patches.get((path, name))) is None:
             mark = self.recorder.mark(Key(path, f"{PATCH}{name}", 0))
             known = mark.decided or not self.recorder.is_behind(scope)
             known = self._patches.setdefault((path, name), known)
@@ -369,17 +368,18 @@ class Run:
 
     def _check_alive(self, scope: Scope) -> None:
         """Raise the signal that ends the attempt, if it has to end."""
-        if scope.body.connection is not None:
+        body = scope.body
+        if body.connection is not None:
             raise TransactionError(
-                f"the body of {scope.body.describe()} is a transaction, and makes a call that would be recorded: make it in "
+                f"the body of {body.describe()} is a transaction, and makes a call that would be recorded: make it in "
                 "the workflow, before or after this task, and hand over what the task needs"
             )
-        if self.stopping is not None:
-            scope.body.stopped = True
-            raise Stop(self.stopping)
-        if scope.body.done():
+        if (reason := self.stopping) is not None:
+            body.stopped = True
+            raise Stop(reason)
+        if body.done():
             raise OutsideRunError(
-                f"{scope.body.describe()} has returned, and what it left behind makes another call: await the asyncio "
+                f"{body.describe()} has returned, and what it left behind makes another call: await the asyncio "
                 "tasks and join the threads that a body starts before it returns"
             )
 

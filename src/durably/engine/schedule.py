@@ -98,10 +98,13 @@ class Scheduler:
         if self._host is not None:
             self._host.leave()
 
-    def is_here(self) -> bool:
-        """Whether this thread is running that loop just now."""
-        running, host = asyncio._get_running_loop(), self._host
-        return running is not None and host is not None and host.is_of(running)
+    def loop_here(self) -> asyncio.AbstractEventLoop | None:
+        """That loop, if this thread is running it just now."""
+        host = self._host
+        if host is None:
+            return None
+        running = asyncio._get_running_loop()
+        return running if running is not None and host.is_of(running) else None
 
     # Beginning calls.
 
@@ -212,7 +215,7 @@ class Scheduler:
             watch = waiting > 0 and not self._watched
             if watch:
                 self._watched = True
-        if self.is_here():
+        if self.loop_here() is not None:
             self._spawn_ready()
         elif any_async:  # this is a loop of the user's own, inside a sync body
             self.host.post(self._spawn_ready)
