@@ -32,7 +32,7 @@ def kinds(values: dict[str, Any]) -> dict[str, Any]:
     return {name: type(value).__name__ for name, value in values.items()}
 
 
-ALL = {"store": "InMemoryStore", "writer": "Writer", "config": "dict", "runtime": "Runtime", "previous": "NoneType"}
+ALL = {"store": "InMemoryStore", "writer": "function", "config": "dict", "runtime": "Runtime", "previous": "NoneType"}
 
 
 class TestByName:
