@@ -117,10 +117,13 @@ class LoopHost:
         if place is None:
             return make(loop, coroutine, **options)  # type: ignore[no-any-return]
         context: Context | None = options.pop("context", None)
-        branch = _in_branch(copy_context() if context is None else context, place)
-        if context is None and self._before is not None:  # which may be older than contexts as arguments are
-            return branch.run(make, loop, coroutine, **options)
-        return make(loop, coroutine, context=branch, **options)  # type: ignore[no-any-return]
+        if context is None:
+            branch = copy_context()
+            branch.run(current.set, place.branch())
+            if self._before is not None:  # which may be older than contexts as arguments are
+                return branch.run(make, loop, coroutine, **options)
+            return asyncio.Task(coroutine, loop=loop, context=branch, **options)
+        return make(loop, coroutine, context=_in_branch(context, place), **options)  # type: ignore[no-any-return]
 
 
 def _plain_task(

@@ -66,10 +66,13 @@ class Scope:
 
     def branch(self) -> Scope:
         """A new branch, numbered in the order of creation."""
-        with self.body.run.lock:
-            number = self._branches
-            self._branches += 1
-        return Scope(self.body, self, number)
+        body = self.body
+        lock = body.run.lock
+        lock.acquire()
+        number = self._branches
+        self._branches = number + 1
+        lock.release()
+        return Scope(body, self, number)
 
     def named(self, name: str) -> Scope:
         """The branch of that name; the second time its count of calls goes on."""
