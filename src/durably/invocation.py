@@ -143,9 +143,10 @@ def invocation_of(
     if keeps is None:
         keeps = settings.durable_stream
     options = options_from(merged, thread_id=thread_id, max_workers=settings.max_workers, durable_stream=keeps, **how)
-    if settings.storage is not None and options.thread_id is None:
+    storage = settings.storage
+    if storage is not None and options.thread_id is None:
         raise _no_thread(function.name)
-    kind, value = _asked_for(input, settings.storage, settings.moments)
+    kind, value = _asked_for(input, storage, settings.moments)
     env = Env(
         config=options.config,
         context=context_as(settings.context_schema, context, function.name),
@@ -158,7 +159,7 @@ def invocation_of(
     )
     return Invocation(
         function=function,
-        checkpointer=settings.storage,
+        checkpointer=storage,
         strict=settings.strict,
         options=options,
         env=env,

@@ -112,7 +112,7 @@ def _key(key: str | None) -> str:
 
 
 def _positive(config: Mapping[str, Any], name: str, default: int | None) -> int | None:
-    value = config.get(name, default)
+    value = config.get(name)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
