@@ -81,7 +81,8 @@ def _recorded(call: TaskFuture[Any], value: Any) -> Ended | None:
 def _flushed(call: TaskFuture[Any]) -> Steps[BaseException | None]:
     """Go on when what is recorded is on disk; returns why it could not be written."""
     try:
-        yield from call.run.recorder.flush()
+        if call.env.journaled:
+            yield from call.run.recorder.flush()
     except BaseException as failure:
         return failure
     return None
