@@ -7,8 +7,9 @@ recorded and says how it stood after each step. Nothing is stored for this.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from .types import Interrupt, PregelTask
 
@@ -18,8 +19,7 @@ CallKey = tuple[str, str, int]
 """What identifies a call within its run: scope, name and number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A recorded call that has ended.
 
     Args:
@@ -33,8 +33,7 @@ class Call:
     ended_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(msgspec.Struct, frozen=True):
     """What a run has recorded.
 
     Args:
@@ -56,8 +55,7 @@ class Story:
     scope: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """How a run stood at one moment.
 
     Args:
@@ -70,13 +68,12 @@ class Step:
 
     values: Any
     next: tuple[str, ...] = ()
-    tasks: tuple[PregelTask, ...] = field(default=())
+    tasks: tuple[PregelTask, ...] = ()
     start: Any = None
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """What `Moments.changed` makes of an update.
 
     Args:

@@ -5,8 +5,9 @@ Users import these words from `durably.types`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, get_args
+
+import msgspec
 
 if TYPE_CHECKING:
     from .types import Interrupt
@@ -117,8 +118,7 @@ StreamPart: TypeAlias = (
 """What ``stream(..., version="v2")`` yields; ``type`` says which it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
+class StreamEvent(msgspec.Struct, frozen=True):
     """What ``join_stream`` yields: a chunk, and where it stands among those of its run.
 
     Args:

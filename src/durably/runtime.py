@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from .context import here
 from .errors import GraphDrained
@@ -20,8 +21,7 @@ __all__ = ["ExecutionInfo", "RunControl", "Runtime", "get_runtime"]
 ContextT = TypeVar("ContextT")
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionInfo:
+class ExecutionInfo(msgspec.Struct, frozen=True):
     """Which execution this is.
 
     Args:
@@ -106,8 +106,7 @@ class _Silence:
         """There is nothing to wait for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime(Generic[ContextT]):
+class Runtime(msgspec.Struct, Generic[ContextT], frozen=True, kw_only=True):
     """What a body can know about its run; injected as a parameter named ``runtime``.
 
     Args:
@@ -122,11 +121,11 @@ class Runtime(Generic[ContextT]):
 
     context: ContextT = None  # type: ignore[assignment]
     store: BaseStore | None = None
-    stream_writer: StreamWriter = field(default_factory=_Silence)
+    stream_writer: StreamWriter = msgspec.field(default_factory=_Silence)
     heartbeat: Callable[[], None] = _ignore
     previous: Any = None
     execution_info: ExecutionInfo | None = None
-    control: RunControl = field(default_factory=RunControl)
+    control: RunControl = msgspec.field(default_factory=RunControl)
 
     @property
     def call_id(self) -> str:

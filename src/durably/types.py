@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, overload
 
+import msgspec
+
 from .context import here
 from .errors import ConfigError, DeclarationError
 from .parts import (
@@ -116,8 +118,7 @@ class Command(Generic[N]):
     goto: Any = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """In a graph, run a node in the next step with an input of its own instead of the graph's state.
 
     Args:
@@ -132,8 +133,7 @@ class Send:
     arg: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Overwrite:
+class Overwrite(msgspec.Struct, frozen=True):
     """In an update of a graph's state, a value that takes the place of a merged one instead of being merged.
 
     >>> {"messages": Overwrite([])}
@@ -185,8 +185,7 @@ def interrupt(value: Any, response_schema: Any = None) -> Any:
     return here("interrupt()").ask(value, response_schema)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """When and how a failed task is tried again.
 
     Args:
@@ -235,8 +234,7 @@ def _is_retry_condition(condition: Any) -> bool:
     return callable(condition)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePolicy:
+class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Share a task's results across runs.
 
     Args:
@@ -258,8 +256,7 @@ class CachePolicy:
             raise DeclarationError(f"CachePolicy(key_func={self.key_func!r}): give a function of the task's arguments")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Display:
+class Display(msgspec.Struct, frozen=True, kw_only=True):
     """How the calls of a task look to those who stream a run, where that is not what they are given and return.
 
     Args:
@@ -276,8 +273,7 @@ class Display:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutPolicy:
+class TimeoutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long an async task or workflow may take.
 
     Args:
@@ -323,8 +319,7 @@ def _seconds(value: Any) -> float | None:
     raise DeclarationError(f"{value!r} is not a time span: give seconds as a number, or a timedelta")
 
 
-@dataclass(frozen=True, slots=True)
-class PregelTask:
+class PregelTask(msgspec.Struct, frozen=True):
     """One piece of work in a `StateSnapshot`: what it is, and how it stands."""
 
     id: str
@@ -336,8 +331,7 @@ class PregelTask:
     result: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class StateSnapshot:
+class StateSnapshot(msgspec.Struct, frozen=True):
     """How a thread stands at one of its checkpoints.
 
     Args:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from ..errors import ConfigError
@@ -27,8 +27,7 @@ def all_runs(transaction: Transaction, thread_no: int) -> Iterator[RunRow]:
         before = page[-1].no
 
 
-@dataclass(frozen=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """A thread with all that is stored of it.
 
     Args:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from ..checkpoint.base import Opened, RunRow, Status, ThreadRow, Transaction, Work
 from ..checkpoint.saved import bases_of, recalled, whole
 from ..checkpoint.transfer import unsealed_summary
@@ -24,8 +26,7 @@ __all__ = ["CallInfo", "Moment", "RunInfo", "find_moment", "list_runs", "read_hi
 PAGE: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """A checkpoint as the database knows it.
 
     Args:
@@ -208,8 +209,7 @@ def _ends(run: RunRow) -> Iterator[int]:
 # Runs and calls.
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # a key of ``fork(set=...)``, whatever its value is
-class CallInfo:
+class CallInfo(msgspec.Struct, frozen=True, eq=False):  # a key of ``fork(set=...)``, whatever its value is
     """One recorded call.
 
     Args:

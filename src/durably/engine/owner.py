@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
@@ -30,7 +29,8 @@ LEASE_SECONDS: Final = 30.0
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        with open(path) as file:
+            return file.read()
     except OSError:
         return ""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
+
+import msgspec
 
 from ..checkpoint.base import RunRow, Status, ThreadQuery, ThreadRow, Transaction, Work
 from ..errors import ConfigError
@@ -15,8 +16,7 @@ __all__ = ["ThreadInfo", "find_threads", "query_for", "thread_info"]
 PAGE: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadInfo:
+class ThreadInfo(msgspec.Struct, frozen=True):
     """A thread, and how its current run stands.
 
     Args:

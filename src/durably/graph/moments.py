@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec.structs
+
 from ..checkpoint.records import Key
 from ..constants import END, START
 from ..errors import InvalidUpdateError
@@ -212,7 +214,9 @@ class _Work:
         if not self._subgraphs:
             return config
         given = self._plan.nodes[planned.node].given(Turn(self._standing.values, planned.arg, planned.sent))
-        step, _ = inner.at(replace(self._story, input=given, saved=None, scope=scope), None, subgraphs=True)
+        step, _ = inner.at(
+            msgspec.structs.replace(self._story, input=given, saved=None, scope=scope), None, subgraphs=True
+        )
         asked = tuple(question for task in step.tasks for question in task.interrupts)
         return StateSnapshot(step.values, step.next, config, None, None, None, step.tasks, asked)
 

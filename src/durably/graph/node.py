@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec.structs
+
 from ..arguments import Retry, Timeout
 from ..config import get_config
 from ..errors import DeclarationError, InvalidUpdateError, ParentCommand
@@ -317,7 +319,7 @@ class Node:
             given = self.given(turn)
             return PLAIN.cache_key((given,)) if policy.key_func is None else policy.key_func(given)
 
-        return replace(policy, key_func=key)
+        return msgspec.structs.replace(policy, key_func=key)
 
 
 PLAIN: Final = TypedSerializer()
