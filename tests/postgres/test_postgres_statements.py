@@ -90,6 +90,27 @@ def test_an_append_under_way_is_seen_by_who_takes_the_thread(postgres: Place) ->
         assert seen == [[], [b"late"]]
 
 
+def test_chunks_of_a_batch_follow_one_another_without_gaps(postgres: Place) -> None:
+    """Of several chunks for a journal some may be stale, and an attempt may follow another one in the same transaction."""
+    with PostgresSaver(postgres.conninfo, schema=postgres.schema) as saver:
+        saver.setup()
+        thread, run = begun(saver)
+
+        def chunk(fence: int, data: bytes) -> Chunk:
+            return Chunk(thread.no, fence, run.no, data)
+
+        stale = [chunk(0, b"x"), chunk(1, b"1"), chunk(0, b"x"), chunk(1, b"2")]
+        assert saver.append(stale) == [False, True, False, True]
+
+        def take(transaction: Transaction) -> bool:
+            transaction.put_thread(ThreadRow(thread.no, "t", fence=2, run_no=run.no))
+            return transaction.append(chunk(2, b"4"))
+
+        assert saver.transact([lambda transaction: transaction.append(chunk(1, b"3")), take]) == [True, True]
+        assert saver.read(lambda transaction: transaction.records(run.no)) == [b"1", b"2", b"3", b"4"]
+        assert saver.read(lambda transaction: transaction.records(run.no, 2)) == [b"3", b"4"]
+
+
 def begun(saver: PostgresSaver) -> tuple[ThreadRow, RunRow]:
     """A thread with a run that is under way."""
 

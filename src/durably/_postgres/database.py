@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import RLock
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from .._schema import Schema
@@ -18,7 +19,7 @@ from ..errors import (
     StorageError,
 )
 from .migrations import Migrations
-from .sources import Source, connections, driver, patient
+from .sources import Connections, Source, connections, driver, patient
 
 if TYPE_CHECKING:
     import psycopg
@@ -96,8 +97,7 @@ class Database:
 
     # Using it.
 
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def connection(self) -> Lent:
         """Borrow a connection; a transaction that the block leaves open is rolled back.
 
         Raises:
@@ -105,11 +105,7 @@ class Database:
             DatabaseUnavailable: the server cannot be reached, or the connection was lost on the way.
             StorageError: the server refused, or the tables are not there.
         """
-        with self._borrowed() as connection:
-            if not self._is_checked:
-                with self._checking:
-                    self._check(connection)
-            yield connection
+        return Lent(self, self._connections, None if self._is_checked else self._check)
 
     def connect(self, *, is_async: bool = False, **options: Any) -> Any:
         """Open one more connection, which is the caller's to close: an async one is what this gives to be awaited.
@@ -181,7 +177,7 @@ class Database:
         Raises:
             NewerSchema: a newer version of the library made them.
         """
-        with self._borrowed() as connection:
+        with Lent(self, self._connections) as connection:
             connection.execute(b"begin")
             self.migrations.apply(self.cursor(connection))
             connection.execute(b"commit")
@@ -189,7 +185,7 @@ class Database:
 
     def open(self) -> None:
         """Reach the server now, so that its owner learns of trouble at once."""
-        with self._borrowed():
+        with Lent(self, self._connections):
             pass
 
     def close(self) -> None:
@@ -197,40 +193,19 @@ class Database:
         self._connections.close()
 
     def _check(self, connection: psycopg.Connection[Any]) -> None:
-        found, wanted, part = self.migrations.found(self.cursor(connection)), self.schema.version, self.schema.part
-        if found > wanted:
-            raise self.migrations.newer(found, self.name)
-        if found < wanted:
-            what = "are not there" if not found else f"are of format {found}, and this version needs {wanted}"
-            raise StorageError(
-                f"the tables of the {part} in schema {self.options.schema!r} of {self.name} {what}: call setup() once, "
-                "when you deploy, or have an administrator run what migrations_sql() gives"
-            )
-        self._is_checked = True
+        with self._checking:
+            found, wanted, part = self.migrations.found(self.cursor(connection)), self.schema.version, self.schema.part
+            if found > wanted:
+                raise self.migrations.newer(found, self.name)
+            if found < wanted:
+                what = "are not there" if not found else f"are of format {found}, and this version needs {wanted}"
+                raise StorageError(
+                    f"the tables of the {part} in schema {self.options.schema!r} of {self.name} {what}: call setup() once, "
+                    "when you deploy, or have an administrator run what migrations_sql() gives"
+                )
+            self._is_checked = True
 
     # What may go wrong.
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
-        psycopg = driver()
-        try:
-            connection = self._connections.take()
-            lost = True
-            try:
-                try:
-                    yield connection
-                except BaseException:
-                    roll_back(connection)
-                    raise
-                finally:
-                    lost = not is_idle(connection)
-            except psycopg.Error as error:
-                lost = lost or error.sqlstate in AWAY
-                raise
-            finally:
-                self._connections.give(connection, lost=lost)
-        except psycopg.Error as error:
-            raise self.explained(error) from error
 
     def explained(self, error: psycopg.Error) -> DurablyError:
         """What an error of the driver means."""
@@ -251,9 +226,58 @@ class Database:
         return StorageError(f"the {part} on {name} refused: {text}")
 
 
+class Lent:
+    """A connection for the length of a block.
+
+    Args:
+        database: explains the errors of the driver, which no block lets out.
+        connections: where it comes from, and goes back to.
+        check: is called with it before the block begins.
+    """
+
+    __slots__ = ("_check", "_connection", "_connections", "_database")
+
+    def __init__(
+        self,
+        database: Database,
+        connections: Connections,
+        check: Callable[[psycopg.Connection[Any]], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._connections = connections
+        self._check = check
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def __enter__(self) -> psycopg.Connection[Any]:
+        try:
+            self._connection = self._connections.take()
+        except driver().Error as error:
+            raise self._database.explained(error) from error
+        if self._check is not None:
+            try:
+                self._check(self._connection)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        assert connection is not None
+        if error is not None:
+            roll_back(connection)
+        lost = not is_idle(connection)
+        if isinstance(error, driver().Error):
+            self._connections.give(connection, lost=lost or error.sqlstate in AWAY)
+            raise self._database.explained(error) from error
+        self._connections.give(connection, lost=lost)
+
+
 def is_idle(connection: psycopg.Connection[Any]) -> bool:
     """Whether a connection can be used for something new."""
-    idle: bool = connection.info.transaction_status == driver().pq.TransactionStatus.IDLE
+    idle: bool = connection.pgconn.transaction_status == driver().pq.TransactionStatus.IDLE
     return idle and not connection.closed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from threading import Lock, RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -35,6 +36,7 @@ LOCKS: Final = "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_ke
 """How the server finds that out, so that it lets go of what a vanished client has locked. Poolers do not pass it on."""
 
 
+@cache
 def driver() -> ModuleType:
     """The library that speaks to the server.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import psycopg
+
+    from ..._postgres.database import Lent
 
 __all__ = ["Conflict", "Session"]
 
@@ -46,7 +47,7 @@ class Session:
         self.has_flushed = False
         self._database = database
         self._durable = durable
-        self._stack = ExitStack()
+        self._lent: Lent | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._state = ""  # of the transaction: "reading", "writing" or none
         self._has_looked = False  # whether something was read before a transaction had begun
@@ -57,7 +58,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+        if self._lent is not None:
+            self._lent.__exit__(kind, error, traceback)
 
     @property
     def starts_over(self) -> bool:
@@ -132,7 +134,8 @@ class Session:
     def _send(self, statements: list[Statement]) -> list[Any]:
         """The rows that each statement answers with."""
         if self._connection is None:
-            self._connection = self._stack.enter_context(self._database.connection())
+            lent = self._database.connection()
+            self._connection, self._lent = lent.__enter__(), lent
         connection, database = self._connection, self._database
         if len(statements) == 1:
             return [database.ask(connection, *statements[0])]

@@ -8,6 +8,7 @@ and its works decide anew. Between that and the commit the server waits for nobo
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final
@@ -70,9 +71,9 @@ DELETE_RUNS: Final = "delete from {schema}.durably_run where no = any(%s::bigint
 DELETE_THREADS: Final = "delete from {schema}.durably_thread where no = any(%s::bigint[])"
 PLACES: Final = """
     insert into {schema}.durably_journal (run_no, place, data)
-    select run_no, coalesce((select max(place) from {schema}.durably_journal j where j.run_no = w.run_no), 0)
-        + row_number() over (partition by run_no order by ord), data from """
-INSERT_CHUNKS: Final = Form(PLACES + "ROWS", {"run_no": "bigint", "data": "bytea", "ord": "bigint"})
+    select run_no, coalesce((select max(place) from {schema}.durably_journal j where j.run_no = w.run_no), 0) + nth, data
+    from """
+INSERT_CHUNKS: Final = Form(PLACES + "ROWS", {"run_no": "bigint", "data": "bytea", "nth": "bigint"})
 PUT_OWNERS: Final = Form(
     f"""
     insert into {{schema}}.durably_owner (owner, host, until)
@@ -96,6 +97,7 @@ BURN: Final = """
         on conflict (writer) do update set no = excluded.no, burnt = true where c.no < excluded.no returning 1)
     select count(*) from burnt"""
 FOUND_OUT: Final = "select no, burnt from {schema}.durably_commit where writer = %s"
+CHUNK: Final = {"thread_no": "bigint", "fence": "bigint", "run_no": "bigint", "data": "bytea"}
 # A flush of journals alone: a chunk that is stale leaves the others alone.
 APPEND: Final = Form(
     f"""
@@ -109,14 +111,27 @@ APPEND: Final = Form(
     marked as ({MARK}),
     added as ({PLACES} kept w)
     select array(select ord from kept), {MARKED}, (select count(*) from lasting)""",
-    {"thread_no": "bigint", "fence": "bigint", "run_no": "bigint", "data": "bytea", "ord": "bigint"},
+    {"ord": "bigint", "nth": "bigint", **CHUNK},
 )
 
 
 def appended(chunks: Sequence[Chunk], writer: str, no: int, durable: bool) -> Statement:
     """The statement that appends to journals where the fences hold; it answers with the places of those."""
-    sql, bound = APPEND.of([(*astuple(chunk), place) for place, chunk in enumerate(chunks, 1)])
+    # Of those with different fences only some are kept, and the others must leave no gaps.
+    nths = counted([(chunk.run_no, chunk.fence) for chunk in chunks])
+    rows = [(place, nth, *astuple(chunk)) for place, (nth, chunk) in enumerate(zip(nths, chunks, strict=True), 1)]
+    sql, bound = APPEND.of(rows)
     return sql, (*bound, durable, writer, str(no))
+
+
+def counted(keys: list[Any]) -> list[int]:
+    """For each key, the how-manieth of its like it is."""
+    counts: Counter[Any] = Counter()
+    nths = []
+    for key in keys:
+        counts[key] += 1
+        nths.append(counts[key])
+    return nths
 
 
 def parts(writes: Writes, durable: bool) -> Iterator[Part]:
@@ -128,8 +143,9 @@ def parts(writes: Writes, durable: bool) -> Iterator[Part]:
     yield from _threads(writes)
     yield from _runs(writes)
     if writes.chunks:
-        chunks = [(chunk.run_no, chunk.data, place) for place, chunk in enumerate(writes.chunks, 1)]
-        yield Part("chunks", *INSERT_CHUNKS.of(chunks))
+        nths = counted([chunk.run_no for chunk in writes.chunks])
+        rows = [(chunk.run_no, chunk.data, nth) for nth, chunk in zip(nths, writes.chunks, strict=True)]
+        yield Part("chunks", *INSERT_CHUNKS.of(rows))
     if writes.owners:
         sql, bound = PUT_OWNERS.of([astuple(owner) for owner in writes.owners.values()])
         yield Part("owners", sql, (time.time(), *bound))
