@@ -148,8 +148,30 @@ def test_one_row_is_parameters_and_several_are_arrays() -> None:
     one, several = FORM.of([(1, "a", None)]), FORM.of([(1, "a", 0.5), (2, "b", None)])
     assert one[1] == ("1", "a", None)
     assert one[0].endswith("(values (%s::bigint, %s::text, %s::double precision)) w (no, name, at)")
-    assert several[1] == ("{1,2}", ["a", "b"], [0.5, None])
+    assert several[1] == ("{1,2}", '{"a","b"}', "{0.5,null}")
     assert several[0].endswith("unnest(%s::bigint[], %s::text[], %s::double precision[]) w (no, name, at)")
+
+
+def test_several_rows_may_be_looked_up_by_their_first_column() -> None:
+    form = Form("update t from ROWS where t.no = w.no AMONG t.no", {"no": "bigint", "name": "text"})
+    assert form.of([(1, "a")]) == (
+        "update t from (values (%s::bigint, %s::text)) w (no, name) where t.no = w.no ",
+        ("1", "a"),
+    )
+    assert form.of([(1, "a"), (2, "b")]) == (
+        "update t from unnest(%s::bigint[], %s::text[]) w (no, name) where t.no = w.no and t.no = any(%s::bigint[])",
+        ("{1,2}", '{"a","b"}', "{1,2}"),
+    )
+
+
+def test_texts_and_numbers_arrive_as_they_are(postgres: Place) -> None:
+    words = ["", "null", "NULL", '"', "\\", "a,b", "{x}", " ", "ä\n\t", "'", "%s", '\\"\\']
+    numbers = [0.1, 1e300, -0.0, float("inf"), 1795417577.5, 5e-324, None, 2.0, 1.0, 1.0, 1.0, 1.0]
+    sql, bound = Form("select w.name, w.at from ROWS", {"name": "text", "at": "double precision"}).of(
+        list(zip(words, numbers, strict=True))
+    )
+    with psycopg.connect(postgres.conninfo) as connection:
+        assert connection.execute(sql.encode(), bound).fetchall() == list(zip(words, numbers, strict=True))
 
 
 def test_parts_are_one_statement_up_to_what_has_to_see_the_others() -> None:

@@ -268,11 +268,11 @@ class Lent:
         assert connection is not None
         if error is not None:
             roll_back(connection)
-        lost = not is_idle(connection)
-        if isinstance(error, driver().Error):
-            self._connections.give(connection, lost=lost or error.sqlstate in AWAY)
-            raise self._database.explained(error) from error
-        self._connections.give(connection, lost=lost)
+        lost, failed = not is_idle(connection), driver().Error
+        refused: Any = error if isinstance(error, failed) else None
+        self._connections.give(connection, lost=lost or (refused is not None and refused.sqlstate in AWAY))
+        if refused is not None:
+            raise self._database.explained(refused) from refused
 
 
 def is_idle(connection: psycopg.Connection[Any]) -> bool:

@@ -7,11 +7,15 @@ that is locked while the server waits for a client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 __all__ = ["Form", "Part", "Statement", "joined", "numbers"]
+
+AMONG: Final = re.compile(r"AMONG (\S+)")
+SPECIAL: Final = re.compile(r'["\\]')
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 """What is sent, and its parameters."""
@@ -24,30 +28,47 @@ class Form:
     kind of statement, and makes a new one each time for the second, because it depends on how many rows there are.
 
     Args:
-        template: the statement, in which ``ROWS`` stands for the rows, which it calls ``w``.
+        template: the statement. In it ``ROWS`` stands for the rows, which it calls ``w``, and behind that ``AMONG t.no`` for
+            "and `t.no` is one of the first columns", by which the server finds several rows in an index.
         columns: their names and types.
     """
 
-    __slots__ = ("_kinds", "one", "several")
+    __slots__ = ("_has_among", "_kinds", "one", "several")
 
     def __init__(self, template: str, columns: dict[str, str]) -> None:
         names, self._kinds = ", ".join(columns), tuple(columns.values())
         values = ", ".join(f"%s::{kind}" for kind in self._kinds)
         arrays = ", ".join(f"%s::{kind}[]" for kind in self._kinds)
-        self.one = template.replace("ROWS", f"(values ({values})) w ({names})")
-        self.several = template.replace("ROWS", f"unnest({arrays}) w ({names})")
+        one, several = AMONG.sub("", template), AMONG.sub(rf"and \1 = any(%s::{self._kinds[0]}[])", template)
+        self._has_among = one != several
+        self.one = one.replace("ROWS", f"(values ({values})) w ({names})")
+        self.several = several.replace("ROWS", f"unnest({arrays}) w ({names})")
 
     def of(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """The statement about these rows."""
         if len(rows) == 1:
             return self.one, tuple([str(value) if isinstance(value, (int, float)) else value for value in rows[0]])
         columns = zip(self._kinds, zip(*rows, strict=True), strict=True)
-        return self.several, tuple(numbers(column) if kind == "bigint" else list(column) for kind, column in columns)
+        bound = [ARRAYS[kind](column) for kind, column in columns]
+        return self.several, (*bound, bound[0]) if self._has_among else tuple(bound)
 
 
-def numbers(values: Iterable[int | None]) -> str:
+def numbers(values: Iterable[float | None]) -> str:
     """An array of numbers as a parameter, always of the same type: the type is a part of what the server has prepared."""
     return "{" + ",".join(["null" if value is None else str(value) for value in values]) + "}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """An array of texts as a parameter."""
+    return '{"' + '","'.join([SPECIAL.sub(r"\\\g<0>", value) for value in values]) + '"}'
+
+
+ARRAYS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {
+    "bigint": numbers,
+    "double precision": numbers,
+    "text": texts,
+    "bytea": list,
+}
 
 
 class Part(NamedTuple):

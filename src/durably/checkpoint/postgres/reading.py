@@ -29,6 +29,7 @@ THREADS_AND_RUNS: Final = f"select {columns(THREAD, 't')}, t.version, {columns(R
 RUNS: Final = f"select {columns(RUN, 'r')} from {{schema}}.durably_run r"
 
 # The journals of runs that wait are what comes next, mostly, and numbers for what is written then. An array has a limit.
+# `offset 0` has each row looked up by itself.
 OPEN: Final = Form(
     f"""
     {THREADS_AND_RUNS}, {columns(RUN, "h")},
@@ -36,9 +37,10 @@ OPEN: Final = Form(
             (select coalesce(sum(octet_length(data)), 0) from {{schema}}.durably_journal where run_no = r.no)
         then array(select data from {{schema}}.durably_journal where run_no = r.no order by place) end,
     nextval('{{schema}}.durably_number'), nextval('{{schema}}.durably_number')
-    from ROWS left join {{schema}}.durably_thread t on t.thread_id = w.thread_id
-    left join {{schema}}.durably_run r on r.no = t.run_no
-    left join {{schema}}.durably_run h on h.no = t.head_no and h.no <> t.run_no""",
+    from ROWS
+    left join lateral (select * from {{schema}}.durably_thread where thread_id = w.thread_id offset 0) t on true
+    left join lateral (select * from {{schema}}.durably_run where no = t.run_no offset 0) r on true
+    left join lateral (select * from {{schema}}.durably_run where no = t.head_no and no <> t.run_no offset 0) h on true""",
     {"thread_id": "text"},
 )
 NUMBERS: Final = "select nextval('{schema}.durably_number') from generate_series(1, %s)"

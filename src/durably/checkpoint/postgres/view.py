@@ -21,6 +21,12 @@ from .tables import text
 __all__ = ["Dirty", "Missing", "View", "Writes"]
 
 
+COLLECTED: Final = (
+    *("threads", "runs", "saves", "owners", "versions", "ends"),
+    *("new_threads", "new_runs", "dead_runs", "dead_threads", "touched", "names", "changed"),
+)
+
+
 class Missing(BaseException):
     """A work asked for what has not been read yet. No ``except Exception`` of a work may catch it."""
 
@@ -66,10 +72,9 @@ class Writes:
 
     def add(self, other: Writes) -> None:
         """Take in what a later work writes."""
-        for name in ("threads", "runs", "saves", "owners", "versions", "ends"):
-            getattr(self, name).update(getattr(other, name))
-        for name in ("new_threads", "new_runs", "dead_runs", "dead_threads", "touched", "names", "changed"):
-            getattr(self, name).update(getattr(other, name))
+        for name in COLLECTED:
+            if more := getattr(other, name):
+                getattr(self, name).update(more)
         self.fences = {**other.fences, **self.fences}  # what was found first is what the database has
         self.chunks += other.chunks
         if other.forget_before is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from msgspec.structs import astuple, replace
@@ -28,13 +28,11 @@ CONFLICTS: Final = frozenset({"22012", "23505"})
 
 LASTING: Final = """
     select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'"""
+# Rows come in the order of their numbers, and each is looked up and locked by itself.
 LOCK: Final = Form(
     """
-    with wanted as materialized (select * from ROWS),
-    held as materialized (
-        select t.no, t.version, t.fence from wanted join {schema}.durably_thread t on t.no = wanted.no
-        order by t.no for no key update of t)
-    select 1 / (count(*) = 0)::int from wanted w left join held h on h.no = w.no
+    select 1 / (count(*) = 0)::int from ROWS left join lateral (
+        select no, version, fence from {schema}.durably_thread where no = w.no for no key update) h on true
     where h.no is null and coalesce(w.version, w.fence) is not null or h.version <> w.version or h.fence <> w.fence""",
     {"no": "bigint", "version": "bigint", "fence": "bigint"},
 )
@@ -51,18 +49,19 @@ UPDATE_THREADS: Final = Form(
     update {schema}.durably_thread t
     set fence = w.fence, run_no = w.run_no, head_no = w.head_no, owner = w.owner, since = w.since, next_no = w.next_no,
         version = t.version + 1
-    from ROWS where t.no = w.no""",
+    from ROWS where t.no = w.no AMONG t.no""",
     THREAD,
 )
 TOUCH_THREADS: Final = Form(
-    "update {schema}.durably_thread t set version = version + 1 from ROWS where t.no = w.no", {"no": "bigint"}
+    "update {schema}.durably_thread t set version = version + 1 from ROWS where t.no = w.no AMONG t.no",
+    {"no": "bigint"},
 )
 INSERT_RUNS: Final = Form(f"insert into {{schema}}.durably_run ({', '.join(RUN)}) select * from ROWS", RUN)
 CHANGED_RUNS: Final = {"no": "bigint", **{name: RUN[name] for name in CHANGING}}
 UPDATE_RUNS: Final = Form(
     f"""
     update {{schema}}.durably_run r set {", ".join(f"{name} = w.{name}" for name in CHANGING)}
-    from ROWS where r.no = w.no""",
+    from ROWS where r.no = w.no AMONG r.no""",
     CHANGED_RUNS,
 )
 SAVE: Final = "update {schema}.durably_run set saved = %s, saved_base = %s where no = %s"
@@ -97,21 +96,19 @@ BURN: Final = """
         on conflict (writer) do update set no = excluded.no, burnt = true where c.no < excluded.no returning 1)
     select count(*) from burnt"""
 FOUND_OUT: Final = "select no, burnt from {schema}.durably_commit where writer = %s"
-CHUNK: Final = {"thread_no": "bigint", "fence": "bigint", "run_no": "bigint", "data": "bytea"}
 # A flush of journals alone: a chunk that is stale leaves the others alone.
 APPEND: Final = Form(
     f"""
-    with given as materialized (select * from ROWS),
-    lasting as (
+    with lasting as (
         select set_config('synchronous_commit', 'on', true) where %s and current_setting('synchronous_commit') = 'off'),
-    held as materialized (
-        select no, fence from {{schema}}.durably_thread where no in (select thread_no from given)
-        order by no for no key update),
-    kept as materialized (select g.* from given g join held h on h.no = g.thread_no and h.fence = g.fence),
+    kept as materialized (
+        select w.* from ROWS cross join lateral (
+            select fence from {{schema}}.durably_thread where no = w.thread_no for no key update) h
+        where h.fence = w.fence),
     marked as ({MARK}),
     added as ({PLACES} kept w)
     select array(select ord from kept), {MARKED}, (select count(*) from lasting)""",
-    {"ord": "bigint", "nth": "bigint", **CHUNK},
+    {"thread_no": "bigint", "fence": "bigint", "run_no": "bigint", "data": "bytea", "nth": "bigint", "ord": "bigint"},
 )
 
 
@@ -119,9 +116,9 @@ def appended(chunks: Sequence[Chunk], writer: str, no: int, durable: bool) -> St
     """The statement that appends to journals where the fences hold; it answers with the places of those."""
     # Of those with different fences only some are kept, and the others must leave no gaps.
     nths = counted([(chunk.run_no, chunk.fence) for chunk in chunks])
-    rows = [(place, nth, *astuple(chunk)) for place, (nth, chunk) in enumerate(zip(nths, chunks, strict=True), 1)]
-    sql, bound = APPEND.of(rows)
-    return sql, (*bound, durable, writer, str(no))
+    rows = [(*astuple(chunk), nth, place) for place, (nth, chunk) in enumerate(zip(nths, chunks, strict=True), 1)]
+    sql, bound = APPEND.of(sorted(rows, key=itemgetter(0)))
+    return sql, (durable, *bound, writer, str(no))
 
 
 def counted(keys: list[Any]) -> list[int]:
