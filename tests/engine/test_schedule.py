@@ -118,3 +118,16 @@ def test_calls_made_on_a_loop_have_nobody_but_threads(bench: Bench) -> None:
     bench.scheduler._sweep()
     assert bench.offers == [2 * LIVELY]
     assert bench.look() == [2 * LIVELY]
+
+
+def test_more_and_more_threads_try_until_one_finds_bodies_quick(bench: Bench) -> None:
+    bench.make(LIVELY)
+    bench.look()
+    for threads in (1, 2, 4, 8):
+        bench.make(LIVELY)
+        assert bench.look(PATIENCE / 2) == []
+        bench.make(LIVELY)
+        assert bench.look(PATIENCE) == [threads]
+    bench.job()
+    bench.make(2 * LIVELY)
+    assert bench.look(2 * PATIENCE) == [1]

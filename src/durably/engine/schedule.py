@@ -25,7 +25,7 @@ CALM: Final = 3
 """After so many looks without that they do something else, or wait."""
 
 PATIENCE: Final = 0.02
-"""Seconds after which a thread tries all the same whether the bodies take long."""
+"""Seconds after which a thread tries all the same whether the bodies take long, and then twice as many, and so on."""
 
 QUICK: Final = 0.001
 """Seconds: a body that takes fewer is as well run by whoever asks for it."""
@@ -54,6 +54,7 @@ class Scheduler:
         "_limits",
         "_sweeping",
         "_sync",
+        "_trial",
         "_watched",
         "limited",
         "lock",
@@ -71,6 +72,7 @@ class Scheduler:
         self._last_first: TaskFuture[Any] | None = None
         self._last_waiting = 0
         self._last_trial = 0.0
+        self._trial = 1  # how many threads the next one takes
         self._left_alone = (
             False  # whether calls of sync functions are made on a loop, where nobody but a thread can run them
         )
@@ -195,10 +197,10 @@ class Scheduler:
             if hand_over:
                 pool.offer(self._work, waiting)
         elif not was_lively:
-            self._last_trial = now
+            self._last_trial, self._trial = now, 1
         elif now - self._last_trial > PATIENCE:
-            self._last_trial = now
-            pool.offer(self._work, 1)
+            pool.offer(self._work, self._trial)
+            self._last_trial, self._trial = now, 2 * self._trial
         return TICK
 
     def _is_lively(self) -> bool:
@@ -235,6 +237,7 @@ class Scheduler:
             call.execute()
             pool.finished += 1
             if self._is_lively() and time.monotonic() - began < QUICK:
+                self._trial = 1
                 return
 
     # Ending them.
