@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("instruments",),
     ("serde",),
-    ("_schema",),
+    ("_schema", "_wal"),
     ("moments",),
     ("_sqlite", "_postgres"),
     ("checkpoint",),

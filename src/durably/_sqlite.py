@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._schema import Schema
+from ._wal import LONGEST_LOG, WriteAheadLog
 from .errors import ConfigError, DatabaseLocked, ForeignDatabase, NewerSchema, StorageError
 
 if TYPE_CHECKING:
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "Schema", "Source"]
 
-CHECKPOINT_PAGES = 4000
-"""How long the write-ahead log gets, in pages of 4 KB. Moving it into the file costs two flushes of the disk whatever its
-length, and pages that were written again and again are moved once."""
-
 SOURCES = "give the path of a file, ':memory:' or a sqlite3.Connection"
 
 Source = str | os.PathLike[str] | sqlite3.Connection
 """What a database is opened from: a path, ``":memory:"`` or an open connection."""
 
 Synchronous = Literal["FULL", "NORMAL"]
+
+WRITING, READING = "BEGIN IMMEDIATE", "BEGIN"
 
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 REFUSALS = (sqlite3.Error, OverflowError)
@@ -68,6 +67,7 @@ class Database:
         # A given connection has its own setting, until `flush` says what is needed.
         self._synchronous: Synchronous | None = None if self._given is not None else synchronous
         self._waits = waits
+        self.log = WriteAheadLog("" if self._given is not None or self.is_memory else self._path)
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._closed = False
@@ -99,7 +99,9 @@ class Database:
             try:
                 if synchronous is not None:
                     self.flush(synchronous)
-                return self.cursor().execute(sql, bound).rowcount
+                changed = self.cursor().execute(sql, bound).rowcount
+                self.log.committed()
+                return changed
             except REFUSALS as error:
                 raise self.explained(error) from error
 
@@ -123,7 +125,7 @@ class Database:
             writing: hold the write lock from the start, so that nothing read in the block changes meanwhile.
             synchronous: what commits wait for from now on, None for what they do.
         """
-        return Transaction(self, "BEGIN IMMEDIATE" if writing else "BEGIN", synchronous)
+        return Transaction(self, WRITING if writing else READING, synchronous)
 
     def open(self) -> None:
         """Open and check the database now, so that its owner learns of trouble at once."""
@@ -134,6 +136,8 @@ class Database:
         """Close the connection, unless it was given; a closed database cannot be used any more."""
         with self.lock:
             self._closed = True
+        self.log.rest()
+        with self.lock:
             if self._connection is not None and self._given is None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
@@ -181,7 +185,7 @@ class Database:
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA trusted_schema=OFF")  # a file that somebody else has made may hold triggers
             use_wal(connection, self.timeout)
-            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={LONGEST_LOG}")
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         except BaseException:
             connection.close()
@@ -246,6 +250,8 @@ class Transaction:
         try:
             if kind is None:
                 self._commit()
+                if self._begin is WRITING:
+                    self._database.log.committed()
             else:
                 self._roll_back()
         except REFUSALS as trouble:

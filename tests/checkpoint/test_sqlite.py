@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from durably import Command, entrypoint, interrupt, task
+from durably import Command, _wal, entrypoint, interrupt, task
 from durably.checkpoint.sqlite import SqliteSaver
 from durably.checkpoint.sqlite.backend import APPEND, SCHEMA
 from durably.errors import ConfigError, DatabaseLocked, EmptyInputError, ForeignDatabase, NewerSchema, StorageError
@@ -119,6 +120,82 @@ def test_records_go_into_their_table_at_once(path: Path) -> None:
         connection.close()
     assert "Insert" in opcodes
     assert "OpenEphemeral" not in opcodes, "large results are written to a temporary table before"
+
+
+# The log.
+
+
+def records_in(path: Path, copy: Path) -> int:
+    """How many records there are in the file alone, without its log."""
+    shutil.copyfile(path, copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        found = connection.execute("select count(*) from durably_journal").fetchone()[0]
+    copy.unlink()
+    return int(found)
+
+
+def test_what_commits_add_is_moved_into_the_file_while_it_is_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteSaver(path) as saver:
+        workflow = count_on(saver)
+        workflow.invoke(1, thread_id="few")
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("pragma wal_checkpoint(truncate)")
+        assert records_in(path, path.with_suffix(".copy")) == 1
+        workflow.invoke(1, thread_id="few")
+        saver._database.log.rest()
+        assert records_in(path, path.with_suffix(".copy")) == 1, "for so little it would not be worth it"
+        monkeypatch.setattr(_wal, "MOVE_OVER", 200_000)
+        for number in range(20):
+            workflow.invoke(number, thread_id="many")
+        saver._database.log.rest()
+        assert records_in(path, path.with_suffix(".copy")) > 2
+
+
+def test_a_large_result_is_moved_soon(path: Path) -> None:
+    @task
+    def produce(size: int) -> bytes:
+        return b"x" * size
+
+    with SqliteSaver(path) as saver:
+
+        @entrypoint(checkpointer=saver)
+        def workflow(size: int) -> int:
+            return len(produce(size).result())
+
+        assert workflow.invoke(_wal.MOVE_OVER, thread_id="t") == _wal.MOVE_OVER
+        saver._database.log.rest()
+        assert path.stat().st_size > _wal.MOVE_OVER
+
+
+def test_closing_waits_for_what_is_being_moved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def move(uri: str) -> None:
+        began.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(_wal, "_move", move)
+    monkeypatch.setattr(_wal, "MOVE_OVER", 0)
+    saver = SqliteSaver(path)
+    count_on(saver).invoke(1, thread_id="t")
+    assert began.wait(10)
+    closing_it = threading.Thread(target=saver.close)
+    closing_it.start()
+    closing_it.join(0.02)
+    assert closing_it.is_alive()
+    go_on.set()
+    closing_it.join(10)
+    assert not closing_it.is_alive()
+
+
+def test_a_file_that_is_gone_is_not_made_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = SqliteSaver(path)
+    count_on(saver).invoke(1, thread_id="t")
+    for file in path.parent.iterdir():
+        file.unlink()
+    _wal._move(saver._database.log._uri)
+    assert not path.exists()
+    saver.close()
 
 
 def test_an_unknown_setting_of_synchronous_is_refused(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from msgspec.structs import replace
 
 from ..._sqlite import Database, Schema, Synchronous
+from ..._wal import WriteAheadLog
 from ...errors import ConfigError, DatabaseLocked, DurablyError
 from ...serde import Serializer, TypedSerializer
 from ..base import BaseCheckpointer, Busy, Chunk, Opened, OwnerRow, RunRow, ThreadQuery, ThreadRow, Work
@@ -133,8 +134,9 @@ DELETE_OWNERS = """
 class _Statements:
     """The operations of a `Transaction`, each one statement."""
 
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, log: WriteAheadLog) -> None:
         self._execute = cursor.execute
+        self._log = log
 
     def open(self, thread_id: str) -> Opened:
         row = self._execute(OPEN, (thread_id,)).fetchone()
@@ -217,6 +219,7 @@ class _Statements:
         return replace(row, no=cast(int, cursor.lastrowid))
 
     def append(self, chunk: Chunk) -> bool:
+        self._log.grows(len(chunk.data))
         return self._execute(APPEND, _appended(chunk)).rowcount == 1
 
     def thread(self, thread_no: int) -> ThreadRow | None:
@@ -305,7 +308,7 @@ class SqliteSaver(BaseCheckpointer):
         """See `BaseCheckpointer.transact`."""
         try:
             with self._database.transaction(synchronous=self._waits_for(durable)) as cursor:
-                statements = _Statements(cursor)
+                statements = _Statements(cursor, self._database.log)
                 return [_attempt(work, statements) for work in works]
         except DatabaseLocked as locked:
             raise Busy(str(locked)) from locked
@@ -314,7 +317,7 @@ class SqliteSaver(BaseCheckpointer):
         """See `BaseCheckpointer.read`; nobody who writes is kept waiting."""
         try:
             with self._database.transaction(writing=False) as cursor:
-                return work(_Statements(cursor))
+                return work(_Statements(cursor, self._database.log))
         except DatabaseLocked as locked:
             raise Busy(str(locked)) from locked
 
@@ -328,6 +331,7 @@ class SqliteSaver(BaseCheckpointer):
             raise Busy(str(locked)) from locked
 
     def _append_one(self, chunk: Chunk, synchronous: Synchronous | None = None) -> bool:
+        self._database.log.grows(len(chunk.data))
         return self._database.run(APPEND, _appended(chunk), synchronous=synchronous) == 1
 
     def session(self, *, durable: bool = False, is_async: bool = False) -> SqliteSession:
