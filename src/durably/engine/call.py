@@ -16,7 +16,7 @@ from .env import Env
 from .future import CANCELLED, DONE, FINISHED, PENDING, SharedFuture
 from .given import given, runtime_of
 from .identity import Key, body_path, call_id
-from .loops import InContext
+from .loops import in_context
 from .perform import perform_here, perform_on_loop
 from .scope import Scope
 
@@ -310,7 +310,7 @@ class TaskFuture(SharedFuture[R]):
     def wait(self) -> Awaitable[Any]:
         """Call an async function; returns what to await."""
         context = self._attempt_context() if self.keeps else self.context
-        awaited = InContext(context, context.run(self._enter))
+        awaited = in_context(context, context.run(self._enter))
         timeout = self.function.policies.timeout
         return awaited if timeout is None else Deadline(timeout, self).limit(awaited)
 

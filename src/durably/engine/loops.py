@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 from ..context import current
 from .steps import clock
 
-__all__ = ["InContext", "LoopHost", "library_loop"]
+__all__ = ["LoopHost", "in_context", "library_loop"]
 
 T = TypeVar("T")
 
@@ -146,28 +147,20 @@ _hosts: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopHost] = WeakKeyDictiona
 _hosts_lock = threading.Lock()
 
 
-class InContext:
+@types.coroutine
+def in_context(context: Context, body: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Awaits a coroutine inside a context of its own, without an `asyncio.Task` of its own."""
-
-    __slots__ = ("context", "coroutine")
-
-    def __init__(self, context: Context, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self.context = context
-        self.coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        context, coroutine = self.context, self.coroutine  # bound methods would be kept while it waits, in each of many
-        try:
-            yielded = context.run(coroutine.send, None)
-            while True:
-                try:
-                    value = yield yielded
-                except BaseException as error:
-                    yielded = context.run(coroutine.throw, error)
-                else:
-                    yielded = context.run(coroutine.send, value)
-        except StopIteration as stop:
-            return stop.value
+    try:
+        yielded = context.run(body.send, None)  # a bound method would be kept while it waits, in each of many
+        while True:
+            try:
+                value = yield yielded
+            except BaseException as error:
+                yielded = context.run(body.throw, error)
+            else:
+                yielded = context.run(body.send, value)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
 
 
 class _LibraryLoop:
