@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import gc
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -17,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serde_values import GOLDEN, Item, Model, Plain, Point, everything, same
 
-from durably.errors import EncodeError
+from durably.errors import DecodeError, EncodeError
 from durably.serde import MAX_DEPTH, TypedSerializer, learn
+from durably.serde.collector import paused
+from durably.serde.delta import compress
 
 learn(everything)
 serializer = TypedSerializer()
@@ -265,3 +271,68 @@ def test_writing_leaves_the_value_as_it_was() -> None:
     serializer.dumps(value)
     serializer.fingerprint([value])
     assert repr(value) == before
+
+
+# The garbage collector.
+
+
+@contextmanager
+def collections() -> Iterator[list[str]]:
+    """What the garbage collector does in the block."""
+    seen: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        yield seen
+    finally:
+        gc.callbacks.remove(note)
+
+
+LARGE = [[{"n": [n]}] for n in range(100_000)]
+
+
+@pytest.mark.parametrize("value", [LARGE, [*LARGE, ()]], ids=["plain", "typed"])
+@pytest.mark.parametrize("pack", [bytes, compress])
+def test_nothing_is_collected_while_a_large_value_is_read(value: object, pack: Callable[[bytes], bytes]) -> None:
+    data = pack(serializer.dumps(value))
+    with collections() as seen:
+        before = len(seen)
+        found = serializer.loads(data)
+        assert len(seen) - before <= 2  # behind it, where the collector is on again
+    assert gc.isenabled()
+    assert found == value
+
+
+def test_the_collector_stays_as_it_was() -> None:
+    data = serializer.dumps(LARGE)
+    with pytest.raises(DecodeError):
+        serializer.loads(data[:-1])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        serializer.loads(data)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_collector_is_off_until_the_last_of_several_threads_has_read() -> None:
+    inner = threading.Event()
+    go_on = threading.Event()
+
+    def read() -> None:
+        with paused:
+            inner.set()
+            assert go_on.wait(10)
+
+    thread = threading.Thread(target=read)
+    with paused:
+        thread.start()
+        assert inner.wait(10)
+    assert not gc.isenabled()
+    go_on.set()
+    thread.join()
+    assert gc.isenabled()

@@ -10,6 +10,7 @@ from ..errors import DecodeError, EncodeError
 from . import plain
 from .base import MAX_BYTES, Refusal
 from .classes import builder_of
+from .collector import paused
 from .delta import COMPRESSED, expand
 from .fingerprint import cache_key, fingerprint
 from .walk import Ext, Reader, Writer
@@ -22,6 +23,7 @@ __all__ = ["TypedSerializer"]
 _ROOT = 0x7F
 _VERSION = b"\x01"
 _PREFIXES = tuple(bytes([0x90 | parts, 0xD4, _ROOT]) for parts in (2, 3))
+_LARGE = 1 << 18
 _SPECIAL = frozenset(prefix[0] for prefix in (*_PREFIXES, COMPRESSED))
 _decode_typed = msgspec.msgpack.Decoder().decode
 
@@ -105,18 +107,23 @@ class TypedSerializer:
         try:
             if len(data) > self.max_bytes:
                 raise _too_large_to_read(len(data), self.max_bytes)
-            if data[0] in _SPECIAL:
-                if data.startswith(_PREFIXES):
-                    return _loads_typed(data)
-                if data.startswith(COMPRESSED):
-                    return self.loads(expand(data, self.max_bytes))
-            return plain.decode(data)
+            if len(data) > _LARGE:
+                with paused:
+                    return self._read(data)
+            return self._read(data) if data[0] in _SPECIAL else plain.decode(data)
         except DecodeError:
             raise
         except Exception as error:
             raise DecodeError(f"cannot read a stored value of {_length(data)}: {error}") from error
 
     decode = loads
+
+    def _read(self, data: bytes) -> Any:
+        if data.startswith(_PREFIXES):
+            return _loads_typed(data)
+        if data.startswith(COMPRESSED):
+            return self.loads(expand(data, self.max_bytes))
+        return plain.decode(data)
 
     def seal(self, data: bytes, place: bytes = b"") -> bytes:
         """The bytes themselves: nothing is encrypted here."""
