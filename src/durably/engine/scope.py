@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..checkpoint.records import escaped
 from .cutoff import Cutoff
 from .identity import branch_path
@@ -19,27 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["Scope"]
 
 
-class Scope:
+class Scope(msgspec.Struct, eq=False):
     """Counts the calls made in it. What the context variable `durably.context.current` holds.
 
     Args:
         body: the call whose body this is, or is a branch of.
-        outer: the scope of which it is a branch; None for the body itself.
-        branch: what tells it from the other branches of that scope.
+        cutoff: holds the calls of a block that is known to have run out of time.
     """
 
-    __slots__ = ("_branch", "_branches", "_counters", "_named", "_outer", "_path", "body", "cutoff")
-
-    def __init__(self, body: TaskFuture[Any], outer: Scope | None = None, branch: int | str = 0) -> None:
-        self.body = body
-        self._outer = outer
-        self._branch = branch
-        self._path: str | None = None
-        self._branches = 0
-        self._named: dict[str, Scope] | None = None
-        self._counters: dict[str, int] | None = None
-        # Holds the calls of a block that is known to have run out of time.
-        self.cutoff: Cutoff | None = None if outer is None else outer.cutoff
+    body: TaskFuture[Any]
+    _outer: Scope | None = None  # of which it is a branch; None for the body itself
+    _branch: int | str = 0  # what tells it from the other branches of that scope
+    cutoff: Cutoff | None = None
+    _path: str | None = None
+    _branches: int = 0
+    _named: dict[str, Scope] | None = None
+    _counters: dict[str, int] | None = None
 
     @property
     def path(self) -> str:
@@ -72,7 +69,7 @@ class Scope:
         number = self._branches
         self._branches = number + 1
         lock.release()
-        return Scope(body, self, number)
+        return Scope(body, self, number, self.cutoff)
 
     def named(self, name: str) -> Scope:
         """The branch of that name; the second time its count of calls goes on."""
