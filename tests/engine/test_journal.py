@@ -44,7 +44,7 @@ class TestClaim:
         journal = Journal([record("", "f", 0, b"a"), record("", "f", 1, b"b")])
         assert claim(journal, "", "f", 1, b"b") == ("", "f", 1)
         assert claim(journal, "", "f", 0, b"a") == ("", "f", 0)
-        assert not journal
+        assert not journal.has_more
 
     def test_each_record_once(self) -> None:
         journal = Journal([record("", "f", 0)])
@@ -139,7 +139,7 @@ def test_the_same_program_claims_the_same_records_in_any_order(recorded: dict[Ke
     calls = list(recorded.items())
     random.shuffle(calls)
     assert [claim(journal, *key, fingerprint) for key, fingerprint in calls] == [key for key, _ in calls]
-    assert not journal
+    assert not journal.has_more
 
 
 @given(

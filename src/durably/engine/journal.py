@@ -142,9 +142,8 @@ class Journal:
             self._unclaimed = {}
             for record in records:
                 self._offer(_key_of(record), record)
-
-    def __bool__(self) -> bool:
-        return bool(self._unclaimed or self._places.swapped)
+        # Whether there may be a record, or another key, for a call: looked at once for each, and so no property.
+        self.concerns_calls = bool(self._unclaimed)
 
     @property
     def has_more(self) -> bool:
@@ -168,6 +167,7 @@ class Journal:
     def _offer(self, key: tuple[str, str, int], record: Entry) -> None:
         self._unclaimed.pop(key, None)  # so that the order is that of the latest records
         self._unclaimed[key] = record
+        self.concerns_calls = True
 
     def before(self, key: Key) -> set[Key]:
         """The unclaimed calls of a fact's scope, and of its branches, that were recorded before the fact."""
@@ -223,14 +223,18 @@ class Journal:
             return key, self._unclaimed.pop(key)
         if self._strict:
             self._refuse_new(caller)
+        self.concerns_calls = bool(self._unclaimed or self._places.swapped)
         return (key if record is None else self._places.renew(caller)), None
 
     def claim_own(self, caller: Key, fingerprint: bytes) -> Entry | None:
         """The most frequent case of `claim`: the record at the call's own key, made with the same arguments."""
-        record = self._unclaimed.get(caller)
-        if record is None or self._places.swapped or not self._is_of(record, fingerprint):
+        unclaimed = self._unclaimed
+        record = unclaimed.get(caller)
+        if record is None or self._places.swapped:
             return None
-        del self._unclaimed[caller]
+        if record.fingerprint != fingerprint and not self._is_of(record, fingerprint):
+            return None
+        del unclaimed[caller]
         return record
 
     @staticmethod

@@ -89,27 +89,27 @@ class Recorder:
             arguments = call.function.parameters.bound(call.args, call.kwargs)  # which fit, or are refused
             recognized = arguments if identity is None else identity(*call.args, **call.kwargs)
             call.fingerprint = self.serde.fingerprint(recognized)
-        entry = self._find(call, recognized) if self._journal else None
+        entry = self._find(call, recognized) if self._journal.concerns_calls else None
         if entry is None and self._log is not None:
             call.summary = summary_of(recognized)
         return entry
 
     def _find(self, call: TaskFuture[Any], recognized: Sequence[Any]) -> Entry | None:
-        lock, kept = self._lock, call.parent is not None and call.parent.keeps
+        lock, journal, parent = self._lock, self._journal, call.parent
+        key, fingerprint = call.key, call.fingerprint
         lock.acquire()
         try:
-            entry = self._journal.claim_own(call.key, call.fingerprint)
+            entry = journal.claim_own(key, fingerprint)
             if entry is None:
-                explain = partial(self._what_changed, recognized)
-                call.key, entry = self._journal.claim(call.key, call.fingerprint, explain)
-            if entry is not None and kept:
+                call.key, entry = journal.claim(key, fingerprint, partial(self._what_changed, recognized))
+            if entry is not None and parent is not None and parent.keeps:
                 self._kept.append(entry)
             return entry
         finally:
             lock.release()
 
     def _claim(self, caller: Key, fingerprint: bytes) -> tuple[Key, Entry | None]:
-        if not self._journal:
+        if not self._journal.concerns_calls:
             return caller, None
         with self._lock:
             key, entry = self._journal.claim(caller, fingerprint)
@@ -164,7 +164,7 @@ class Recorder:
         """The recorded result or answer."""
         if isinstance(entry, Kept):
             return entry.value
-        return self.serde.loads(entry.data, self.place(entry.key) if self._binds else b"")
+        return self.serde.loads(entry.data, self.place(entry.key)) if self._binds else self.serde.loads(entry.data)
 
     def error_of(self, entry: Record) -> BaseException:
         """The recorded exception, or a `TaskFailed` that stands for it."""
@@ -172,7 +172,7 @@ class Recorder:
 
     def report_leftovers(self, call: TaskFuture[Any]) -> None:
         """Warn of recorded calls that a body did not make this time, while it made new ones."""
-        if self._journal:
+        if self._journal.concerns_calls:
             self._journal.report_leftovers(call.path)
 
     # Recording.
