@@ -91,9 +91,10 @@ class Channel:
 
     def sink(self, mode: str, namespace: tuple[str, ...]) -> Callable[[Any], None]:
         """What takes the chunks that a body writes in one mode: `put`, without what is the same for all of them."""
-        if self._is_bare and mode in self.modes and "debug" not in self.modes:
-            return self._adder()
-        return partial(self.put, mode, namespace)
+        if mode not in self.modes or mode in DEBUGGED:
+            return partial(self.put, mode, namespace)
+        add, shaped = self._adder(), self._shaped
+        return add if self._is_bare else lambda chunk: add(shaped(mode, namespace, chunk))
 
     def close(self) -> None:
         """Say that nothing more will come."""
