@@ -15,19 +15,21 @@ SCHEMA: Final = Schema(
     (
         (
             "create sequence {schema}.durably_number",
+            # What changes in a thread or a run is in an index, so a new version of the row needs new entries wherever it is;
+            # and where room for versions is kept free, the server gives up a page before it takes away old ones.
             # Text is compared byte by byte: names that differ in anything are different names.
             """create table {schema}.durably_thread (
                 no bigint primary key, thread_id text collate "C" not null unique, fence bigint not null,
                 run_no bigint not null, head_no bigint not null, owner text collate "C" not null,
                 since double precision not null, next_no bigint not null,
-                version bigint not null default 0) with (fillfactor = 80)""",
+                version bigint not null default 0)""",
             """create table {schema}.durably_run (
                 no bigint primary key, run_id text collate "C" not null unique, thread_no bigint not null,
                 workflow text collate "C" not null, status text collate "C" not null, attempt integer not null,
                 created_at double precision not null, updated_at double precision not null,
                 parent text collate "C" not null, head bytea not null, input bytea not null, outcome bytea, saved bytea,
                 base_no bigint not null, key text collate "C" not null, saved_no bigint not null,
-                saved_base bigint not null, due double precision) with (fillfactor = 90)""",
+                saved_base bigint not null, due double precision)""",
             "create index durably_run_thread on {schema}.durably_run (thread_no, no)",
             "create unique index durably_run_key on {schema}.durably_run (thread_no, key) where key <> ''",
             "create index durably_run_listed on {schema}.durably_run (workflow, no)",
