@@ -124,7 +124,7 @@ class PostgresSaver(BaseCheckpointer):
 
     def reclaim(self) -> None:
         """Forget processes and commits of long ago; rows are vacuumed by the server itself."""
-        with translated():
+        with translated:
             self._database.run(f"delete from {{schema}}.durably_commit where at < now() - interval '{FORGET_AFTER}'")
             self._database.run(
                 "delete from {schema}.durably_owner where "
@@ -151,7 +151,7 @@ class PostgresSaver(BaseCheckpointer):
         writer, outcome = self._writers.take(), None
         session = Session(self._database, durable=durable)
         try:
-            with translated(), session:
+            with translated, session:
                 outcome = decide(works, session, self._known)
                 if outcome.writes or session.has_flushed:
                     session.commit(outcome.writes, writer.name, writer.no)
@@ -168,7 +168,7 @@ class PostgresSaver(BaseCheckpointer):
     def _append(self, chunks: Sequence[Chunk], durable: bool) -> list[Any]:
         writer = self._writers.take()
         try:
-            with translated(), self._database.connection() as connection:
+            with translated, self._database.connection() as connection:
                 try:
                     ((kept, *_),) = self._database.ask(connection, *appended(chunks, writer.name, writer.no, durable))
                 except driver().Error as error:

@@ -17,6 +17,7 @@ __all__ = ["LATER", "Batch", "Known", "Outcome", "decide"]
 LATER: Final = object()
 """In the place of a result: the work has to wait until what others have written is committed."""
 Known: TypeAlias = dict[int, tuple[ThreadRow, int]]
+NOTHING: Final = Writes()
 PASSES: Final = 8  # works that read step by step for longer than this get a transaction for themselves
 
 
@@ -68,7 +69,7 @@ def _decide_alone(work: Work, session: Session, memory: Memory, known: Known) ->
         session.read([want], memory)
 
     while True:
-        view = View(memory, Writes(), known, read=read, flush=lambda writes: session.flush(writes, memory))
+        view = View(memory, NOTHING, known, read=read, flush=lambda writes: session.flush(writes, memory))
         try:
             return Outcome([work(view)], view.finish())
         except Missing as missing:  # it needs another state of the database, or trusted in what nothing would check

@@ -33,13 +33,14 @@ class Form:
         columns: their names and types.
     """
 
-    __slots__ = ("_has_among", "_kinds", "one", "several")
+    __slots__ = ("_has_among", "_kinds", "_numbers", "one", "several")
 
     def __init__(self, template: str, columns: dict[str, str]) -> None:
         names, self._kinds = ", ".join(columns), tuple(columns.values())
         values = ", ".join(f"%s::{kind}" for kind in self._kinds)
         arrays = ", ".join(f"%s::{kind}[]" for kind in self._kinds)
         one, several = AMONG.sub("", template), AMONG.sub(rf"and \1 = any(%s::{self._kinds[0]}[])", template)
+        self._numbers = [place for place, kind in enumerate(self._kinds) if kind == "bigint"]
         self._has_among = one != several
         self.one = one.replace("ROWS", f"(values ({values})) w ({names})")
         self.several = several.replace("ROWS", f"unnest({arrays}) w ({names})")
@@ -47,7 +48,11 @@ class Form:
     def of(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """The statement about these rows."""
         if len(rows) == 1:
-            return self.one, tuple([str(value) if isinstance(value, (int, float)) else value for value in rows[0]])
+            values = list(rows[0])
+            for place in self._numbers:  # whose types would depend on how many digits they have
+                if values[place] is not None:
+                    values[place] = str(values[place])
+            return self.one, tuple(values)
         columns = zip(self._kinds, zip(*rows, strict=True), strict=True)
         bound = [ARRAYS[kind](column) for kind, column in columns]
         return self.several, (*bound, bound[0]) if self._has_among else tuple(bound)

@@ -127,7 +127,7 @@ class PostgresSession:
             yield from self._end(b"rollback")
             return False
         try:
-            with translated(), self._explained():
+            with translated, self._explained():
                 yield self.connection.execute(b"commit")
         except Lost as lost:
             yield from self._end()
@@ -155,7 +155,7 @@ class PostgresSession:
     def _passing(self) -> Iterator[None]:
         """Nothing is committed yet, so that losing the connection is as if nothing had been."""
         try:
-            with translated(), self._explained():
+            with translated, self._explained():
                 yield
         except Lost as lost:
             raise Away(str(lost)) from lost

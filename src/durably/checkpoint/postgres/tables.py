@@ -106,7 +106,8 @@ def text(value: str, what: str) -> str:
     Raises:
         ConfigError: it is too long for an index.
     """
-    if UNREADABLE.search(value):
+    is_plain = value.isascii() and "\\" not in value and "\0" not in value
+    if not is_plain and UNREADABLE.search(value):
         value = UNREADABLE.sub(lambda found: _escape(found[0]), value)
     if len(value) > LONGEST // 4 and len(value.encode()) > LONGEST:
         raise ConfigError(f"the {what} {value[:40]!r}... is longer than {LONGEST} bytes: give it a shorter one")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Final
 from uuid import uuid4
 
 from ..._postgres import Database
@@ -53,7 +53,7 @@ class Writers:
 
         def find_out() -> list[Any] | None:
             try:
-                with translated():
+                with translated:
                     took_effect = self._took_effect(writer)
                     found = results() if took_effect else None
             except Lost as still:
@@ -71,12 +71,21 @@ class Writers:
         return row == (writer.no, False)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Tell the errors of a database that pass from the others."""
-    try:
-        yield
-    except DatabaseLocked as locked:
-        raise Busy(str(locked)) from locked
-    except DatabaseUnavailable as away:
-        raise Lost(str(away)) from away
+class Translated:
+    """A block that tells the errors of a database that pass from the others."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, DatabaseLocked):
+            raise Busy(str(error)) from error
+        if isinstance(error, DatabaseUnavailable):
+            raise Lost(str(error)) from error
+
+
+translated: Final = Translated()

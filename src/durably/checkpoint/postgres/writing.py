@@ -212,5 +212,8 @@ def _stored_thread(row: ThreadRow) -> tuple[Any, ...]:
 
 
 def _stored_run(row: RunRow) -> tuple[Any, ...]:
-    names = {"run_id": "run id", "workflow": "workflow's name", "key": "idempotency key"}
-    return astuple(replace(row, **{name: text(getattr(row, name), what) for name, what in names.items()}))
+    run_id, workflow = text(row.run_id, "run id"), text(row.workflow, "workflow's name")
+    key = text(row.key, "idempotency key")
+    if run_id is row.run_id and workflow is row.workflow and key is row.key:
+        return astuple(row)
+    return astuple(replace(row, run_id=run_id, workflow=workflow, key=key))
