@@ -137,7 +137,7 @@ def shrink(data: bytes, base: bytes | None = None, beside: bytes = b"") -> bytes
     if not base or data.startswith((DELTA, COMPRESSED)):
         return compress(data)
     plain, packed = (_BESIDE_EDITS, _BESIDE_DICTIONARY) if beside else (_EDITS, _DICTIONARY)
-    edits = msgspec.msgpack.encode(_runs(data, base + beside))
+    edits = msgspec.msgpack.encode(_runs(data, base, beside))
     check = _CHECK.pack(zlib.crc32(data))
     delta = DELTA + plain + check + edits
     if len(edits) > 2 * _BLOCK:
@@ -294,15 +294,16 @@ def _expand_with(data: bytes, dictionary: bytes, limit: int) -> bytes:
     return _inflate(zlib.decompressobj(zdict=dictionary), memoryview(data)[_SIZE.size :], size, limit)
 
 
-def _runs(data: bytes, base: bytes) -> list[int | bytes]:
-    """``[literal, offset, length, literal, ..., literal]``: new bytes, and runs of the base."""
+def _runs(data: bytes, base: bytes, beside: bytes) -> list[int | bytes]:
+    """``[literal, offset, length, literal, ..., literal]``: new bytes, and runs of the base and what follows it."""
     runs: list[int | bytes] = []
     start = position = offset = 0  # `data[start:position]` is new; `offset` is where the base would go on
+    passed = 0  # how much of the base was cut off: what has grown is mostly behind it
     index: dict[bytes, int] | None = None
     while position < len(data):
         length = _common(data, position, base, offset)
         if length >= _BLOCK or (length and length == len(data) - position):
-            runs += [data[start:position], offset, length]
+            runs += [data[start:position], passed + offset, length]
             position += length
             offset += length
             start = position
@@ -312,7 +313,8 @@ def _runs(data: bytes, base: bytes) -> list[int | bytes]:
             position, offset = position + step, offset + step
             continue
         if index is None:
-            index = _blocks(base, offset)
+            base, passed, offset = base[offset:] + beside, offset, 0
+            index = _blocks(base)
         found = _next_block(data, position, index)
         if found is None:
             break
@@ -328,7 +330,7 @@ def _common(data: bytes, position: int, base: bytes, offset: int) -> int:
     while length < most:
         step = min(step, most - length)
         here, there = position + length, offset + length
-        if data[here : here + step] == base[there : there + step]:
+        if data.startswith(base[there : there + step], here):
             length += step
             step = min(step * 2, 1 << 16)
         elif step == 1:
@@ -349,9 +351,9 @@ def _step_over(data: bytes, position: int, base: bytes, offset: int) -> int:
     return 0
 
 
-def _blocks(base: bytes, offset: int) -> dict[bytes, int]:
-    """Where in the rest of the base each aligned block lies, the first one of several."""
-    return {base[at : at + _BLOCK]: at for at in reversed(range(offset, len(base) - _BLOCK + 1, _BLOCK))}
+def _blocks(base: bytes) -> dict[bytes, int]:
+    """Where in the base each aligned block lies, the first one of several."""
+    return {base[at : at + _BLOCK]: at for at in reversed(range(0, len(base) - _BLOCK + 1, _BLOCK))}
 
 
 def _next_block(data: bytes, position: int, index: dict[bytes, int]) -> int | None:
