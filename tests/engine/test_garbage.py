@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from durably import Workflow, entrypoint, task
+from durably import Workflow, entrypoint, get_stream_writer, task
 from durably.checkpoint.base import BaseCheckpointer
 from durably.checkpoint.memory import InMemorySaver
 from durably.engine.call import TaskFuture
 from durably.engine.run import Run
 from durably.engine.scope import Scope
+from durably.engine.stream import Channel
 
 ROUNDS = 5
 
@@ -59,8 +60,23 @@ def awaiting(workflow: Workflow[int, int]) -> None:
     asyncio.run(main())
 
 
+def reading(workflow: Workflow[int, int]) -> None:
+    for number in range(ROUNDS):
+        assert list(workflow.stream(number, thread_id="a", stream_mode="custom")) == [number, number]
+
+
 def plain(saver: BaseCheckpointer | None) -> Any:
     return entrypoint(checkpointer=saver)(lambda x: double(x).result())
+
+
+def writing(saver: BaseCheckpointer | None) -> Any:
+    @entrypoint(checkpointer=saver)
+    def workflow(x: int) -> int:
+        get_stream_writer()(x)
+        get_stream_writer()(x)
+        return double(x).result()
+
+    return workflow
 
 
 def on_loop(saver: BaseCheckpointer | None) -> Any:
@@ -73,7 +89,9 @@ def on_loop(saver: BaseCheckpointer | None) -> Any:
 
 @pytest.mark.once("going through a program again takes other ways, and its exceptions hold frames")
 @pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["none", "memory"])
-@pytest.mark.parametrize(("make", "run"), [(plain, blocking), (on_loop, awaiting)], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("make", "run"), [(plain, blocking), (on_loop, awaiting), (writing, reading)], ids=["sync", "async", "stream"]
+)
 def test_runs_leave_no_circles(
     saver: BaseCheckpointer | None,
     make: Callable[[BaseCheckpointer | None], Workflow[int, int]],
@@ -83,4 +101,10 @@ def test_runs_leave_no_circles(
     run(workflow)  # what is made once
     with garbage() as left:
         run(workflow)
-    assert not {type(thing) for thing in left} & {Run, Scope, Context, TaskFuture}  # event loops leave other things
+    assert not {type(thing) for thing in left} & {
+        Run,
+        Scope,
+        Context,
+        TaskFuture,
+        Channel,
+    }  # event loops leave other things

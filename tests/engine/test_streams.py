@@ -379,6 +379,24 @@ def test_a_writer_without_a_reader_does_nothing() -> None:
     assert sync_flow.invoke(1) == 4
 
 
+def test_a_body_that_asks_again_gets_the_same_writer() -> None:
+    @task
+    def say(x: int) -> int:
+        writer = get_stream_writer()
+        writer(x)
+        assert get_stream_writer("custom") is writer
+        assert get_stream_writer("messages") is not writer
+        get_stream_writer()(-x)
+        return x
+
+    @entrypoint()
+    def run(n: int) -> None:
+        for i in range(1, n):
+            say(i).result()
+
+    assert list(run.stream(3, stream_mode="custom")) == [1, -1, 2, -2]
+
+
 def test_many_streams_on_one_loop_keep_apart() -> None:
     @entrypoint()
     async def count(n: int, *, writer: StreamWriter) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..context import current
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ..runtime import Runtime
-    from ..types import CachePolicy, RetryPolicy
+    from ..types import CachePolicy, RetryPolicy, StreamWriter
     from .function import Function
     from .run import Run
 
@@ -84,6 +85,7 @@ class TaskFuture(SharedFuture[R]):
     says_values: bool = False  # the body writes chunks of the mode values itself, the last one included
     said: Any = MISSING  # the last of them
     unsaid: bool = False  # it is held back: the body is still at what an earlier attempt did
+    writers: Mapping[str, StreamWriter] = MappingProxyType({})  # that the body has asked for, by their modes
     beat: Callable[[], None] | None = None  # tells the idle timeout that the body is alive
 
     def __init__(
@@ -353,11 +355,6 @@ class TaskFuture(SharedFuture[R]):
         if self.run.options.durable_stream:
             self.run.recorder.said(self, mode, chunk, piece_of, whole)
         self.env.emit(mode, chunk, piece_of=piece_of, whole=whole)
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether this body, or one around it, is to be stopped after some time."""
-        return any(body.function.policies.timeout is not None for body in self.lineage())
 
     def heartbeat(self) -> None:
         """Tell the idle timeout that the body is alive."""

@@ -262,15 +262,31 @@ def _part(mode: str, namespace: tuple[str, ...], chunk: Any) -> dict[str, Any]:
 def writer_of(call: TaskFuture[Any], mode: str = "custom") -> StreamWriter:
     """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`.
 
-    It is a function with an attribute: one is called in a third of the time of an object that can be.
+    It is a function with an attribute: one is called in a third of the time of an object that can be. Where the chunks go
+    stays the same while the body runs, so a body that asks again gets the same one.
     """
+    known = call.writers.get(mode)
+    if known is not None:
+        return known
     taps = call.env.taps
-    if mode == "values" or call.run.options.durable_stream or call.is_timed:  # there is more to do than to hand it over
+    if (
+        mode == "values" or call.run.options.durable_stream or _is_timed(call)
+    ):  # there is more to do than to hand it over
         return _drained(partial(call.write, mode=mode), taps)
     if not taps:
         return SILENCE
     sinks = call.env.sinks(mode)
-    return _drained(sinks[0] if len(sinks) == 1 else partial(_write_to, sinks), taps)
+    writer = _drained(sinks[0] if len(sinks) == 1 else partial(_write_to, sinks), taps)
+    call.writers = {**call.writers, mode: writer}
+    return writer
+
+
+def _is_timed(call: TaskFuture[Any]) -> bool:
+    """Whether the body, or one around it, is to be stopped after some time, so that each chunk is a sign of life."""
+    body: TaskFuture[Any] | None = call
+    while body is not None and body.function.policies.timeout is None:
+        body = body.parent
+    return body is not None
 
 
 def _drained(write: Any, taps: tuple[tuple[Channel, int], ...]) -> StreamWriter:
