@@ -336,3 +336,20 @@ def test_the_collector_is_off_until_the_last_of_several_threads_has_read() -> No
     go_on.set()
     thread.join()
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_the_collector_is_on_in_a_child_that_was_forked_while_a_thread_reads() -> None:
+    program = """if True:
+        import gc, os
+        from durably.serde.collector import paused
+
+        with paused:  # the child has no thread that would leave it
+            child = os.fork()
+            if not child:
+                with paused:
+                    held = not gc.isenabled()
+                os._exit(0 if held and gc.isenabled() else 1)
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

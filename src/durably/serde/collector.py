@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from threading import Lock
 
 __all__ = ["paused"]
@@ -33,5 +34,13 @@ class _Paused:
             if not self._blocks and self._was_on:
                 gc.enable()
 
+    def forked(self) -> None:
+        """In a child: the threads that were in such a block are not there."""
+        if self._blocks and self._was_on:
+            gc.enable()
+        self.__init__()  # type: ignore[misc]  # the lock may be held by one of them
+
 
 paused = _Paused()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=paused.forked)
