@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durably import entrypoint
+from durably import Command, entrypoint, interrupt, task
 from durably.checkpoint.base import Chunk, RunRow, ThreadRow, Transaction
 from durably.checkpoint.postgres import PostgresSaver
 from durably.checkpoint.postgres.forms import Form, Part, joined
@@ -42,6 +42,27 @@ def test_a_run_is_read_accepted_and_ended_in_a_statement_each(postgres: Place, s
             sent.clear()
             echo.invoke(1, thread_id=thread)
         assert len(sent) == 3, sent
+
+
+def test_a_run_that_asks_is_looked_at_once_more(postgres: Place, sent: list[str]) -> None:
+    """Somebody may have answered already. What it recorded goes with its end, whose reads it does not disturb."""
+    with PostgresSaver(postgres.conninfo, schema=postgres.schema) as saver:
+        saver.setup()
+
+        @task
+        def double(x: int) -> int:
+            return 2 * x
+
+        @entrypoint(checkpointer=saver)
+        def ask(x: int) -> int:
+            answer: int = interrupt(double(x).result())
+            return answer
+
+        for thread in ("first", "new"):
+            sent.clear()
+            ask.invoke(1, thread_id=thread)
+        assert len(sent) == 4, sent
+        assert ask.invoke(Command(resume=3), thread_id="new") == 3
 
 
 def test_a_second_read_is_of_the_same_state_as_the_first(postgres: Place) -> None:

@@ -184,12 +184,14 @@ class PostgresSaver(BaseCheckpointer):
         """Remember the threads that were written, as they are now."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
-        for no in writes.touched:
+        for no in writes.untold | writes.dead_threads:
+            self._known.pop(no, None)
+        for no, row in writes.threads.items():
             before = -1 if no in writes.new_threads else writes.versions.get(no)
-            if before is None or no not in writes.threads:
+            if before is None or no in writes.dead_threads:
                 self._known.pop(no, None)
             else:
-                self._known[no] = writes.threads[no], before + 1
+                self._known[no] = row, before + 1
         return results
 
     def _still_held(self, chunks: Sequence[Chunk]) -> list[bool]:

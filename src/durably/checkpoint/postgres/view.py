@@ -23,7 +23,7 @@ __all__ = ["Dirty", "Missing", "View", "Writes"]
 
 COLLECTED: Final = (
     *("threads", "runs", "saves", "owners", "versions", "ends"),
-    *("new_threads", "new_runs", "dead_runs", "dead_threads", "touched", "names", "changed"),
+    *("new_threads", "new_runs", "dead_runs", "dead_threads", "touched", "names", "changed", "appended"),
 )
 
 
@@ -57,6 +57,8 @@ class Writes:
     """The numbers of the threads that something is written to; likewise their names, and the numbers of runs."""
     names: set[str] = field(default_factory=set)
     changed: set[int] = field(default_factory=set)
+    appended: set[int] = field(default_factory=set)
+    """The numbers of the runs whose journals grow."""
 
     forget_before: float | None = None
     """Up to when the leases of processes ended that are to be forgotten."""
@@ -69,6 +71,17 @@ class Writes:
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.touched or self.changed or self.owners or self.forget_before is not None)
+
+    @property
+    def untold(self) -> set[int]:
+        """The threads that become another version although their own rows are not written.
+
+        A thread is another version when one of its runs is: what was read of it is not what is there any more.
+        """
+        threads = {run.thread_no for run in self.runs.values()}
+        if self.dead_runs or self.saves:
+            threads.update(self.versions)
+        return threads - self.threads.keys()
 
     def add(self, other: Writes) -> None:
         """Take in what a later work writes."""
@@ -97,7 +110,7 @@ class Writes:
         if kind == "bases":
             return any(run.no in changed for run in found)
         if kind == "records":
-            return want[1] in changed
+            return want[1] in changed or want[1] in self.appended
         if kind == "runs":
             return want[1] in self.touched or not changed.isdisjoint(run.no for run in found)
         return True
@@ -293,7 +306,7 @@ class View:
         if version is not None:
             self.writes.fences[chunk.thread_no] = chunk.fence
         self.writes.touched.add(chunk.thread_no)
-        self.writes.changed.add(chunk.run_no)
+        self.writes.appended.add(chunk.run_no)
         self.writes.chunks.append(chunk)
         return True
 

@@ -184,12 +184,8 @@ def _threads(writes: Writes) -> Iterator[Part]:
         yield Part("new_threads", *INSERT_THREADS.of(new))
     if old:
         yield Part("threads", *UPDATE_THREADS.of(old))
-    # A thread is another version when one of its runs is; what was read of it is not what is there any more.
-    untold = {run.thread_no for run in writes.runs.values()} - writes.threads.keys()
-    if writes.dead_runs or writes.saves:
-        untold |= writes.versions.keys() - writes.threads.keys()
-    if untold:
-        yield Part("touched", *TOUCH_THREADS.of([(no,) for no in sorted(untold)]))
+    if untold := sorted(writes.untold):
+        yield Part("touched", *TOUCH_THREADS.of([(no,) for no in untold]))
 
 
 def _runs(writes: Writes) -> Iterator[Part]:
