@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from durably._postgres.blobs import teach
 from durably.checkpoint.base import (
     BaseCheckpointer,
     Chunk,
@@ -304,6 +305,7 @@ def test_postgres_finds_all_by_index(postgres_place: tuple[Place, Sent], kind: s
     place, sent = postgres_place
     bad = {}
     with psycopg.connect(place.conninfo, autocommit=True) as connection:
+        teach(connection)
         for statement, bound in sent.items():
             if kind == "for any values":  # what a prepared statement gets after some uses
                 text = "explain (format json, generic_plan) " + numbered(statement)

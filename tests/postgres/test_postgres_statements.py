@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from durably import Command, entrypoint, interrupt, task
+from durably._postgres import Blobs, Database, Options
 from durably.checkpoint.base import Chunk, RunRow, ThreadRow, Transaction
 from durably.checkpoint.postgres import PostgresSaver
 from durably.checkpoint.postgres.forms import Form, Part, joined
+from durably.checkpoint.postgres.tables import SCHEMA
 from postgres_server import Place
 
 
@@ -160,9 +165,17 @@ def until_it_waits(taking: threading.Thread, postgres: Place) -> None:
             time.sleep(0.001)
 
 
-# Putting statements together, without a server.
+# Putting statements together.
 
 FORM = Form("insert into t select * from ROWS", {"no": "bigint", "name": "text", "at": "double precision"})
+
+
+@pytest.fixture
+def database(postgres: Place) -> Iterator[Database]:
+    database = Database(postgres.conninfo, SCHEMA, Options(postgres.schema))
+    database.setup()
+    yield database
+    database.close()
 
 
 def test_one_row_is_parameters_and_several_are_arrays() -> None:
@@ -193,6 +206,17 @@ def test_texts_and_numbers_arrive_as_they_are(postgres: Place) -> None:
     )
     with psycopg.connect(postgres.conninfo) as connection:
         assert connection.execute(sql.encode(), bound).fetchall() == list(zip(words, numbers, strict=True))
+
+
+@given(st.lists(st.none() | st.binary(max_size=20), min_size=2))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_bytes_arrive_as_they_are(database: Database, blobs: list[bytes | None]) -> None:
+    sql, bound = Form("select w.data from ROWS", {"data": "bytea"}).of([(blob,) for blob in blobs])
+    assert database.rows(sql, bound) == [(blob,) for blob in blobs]
+
+
+def test_no_bytes_are_no_rows(database: Database) -> None:
+    assert database.rows("select unnest(%s::bytea[])", (Blobs(),)) == []
 
 
 def test_parts_are_one_statement_up_to_what_has_to_see_the_others() -> None:

@@ -18,6 +18,7 @@ from ..errors import (
     DurablyError,
     StorageError,
 )
+from .blobs import teach
 from .migrations import Migrations
 from .sources import Connections, Source, connections, driver, patient
 
@@ -128,6 +129,7 @@ class Database:
 
     def cursor(self, connection: psycopg.Connection[Any], *, binary: bool = True) -> psycopg.Cursor[tuple[Any, ...]]:
         """A cursor whose rows are tuples, however the connection's own are made."""
+        teach(connection)
         cursor = connection.cursor(binary=binary, row_factory=driver().rows.tuple_row)
         return cursor
 

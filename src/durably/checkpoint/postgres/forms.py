@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from ..._postgres import Blobs
+
 __all__ = ["Form", "Part", "Statement", "joined", "numbers"]
 
 AMONG: Final = re.compile(r"AMONG (\S+)")
@@ -63,16 +65,19 @@ def numbers(values: Iterable[float | None]) -> str:
     return "{" + ",".join(["null" if value is None else str(value) for value in values]) + "}"
 
 
-def texts(values: Iterable[str]) -> str:
+def texts(values: Sequence[str]) -> str:
     """An array of texts as a parameter."""
-    return '{"' + '","'.join([SPECIAL.sub(r"\\\g<0>", value) for value in values]) + '"}'
+    joined = '","'.join(values)
+    if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
+        joined = '","'.join([SPECIAL.sub(r"\\\g<0>", value) for value in values])
+    return '{"' + joined + '"}'
 
 
 ARRAYS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {
     "bigint": numbers,
     "double precision": numbers,
     "text": texts,
-    "bytea": list,
+    "bytea": Blobs,
 }
 
 
