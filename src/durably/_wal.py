@@ -7,6 +7,8 @@ where another takes one.
 from __future__ import annotations
 
 import sqlite3
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
@@ -54,11 +56,12 @@ class WriteAheadLog:
         except RuntimeError:  # the program is ending
             self._mover = None
 
-    def rest(self) -> None:
+    def rest(self, _is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Wait until nothing is being moved any more."""
-        if self._mover is not None:
-            self._mover.join()
-            self._mover = None
+        mover, self._mover = self._mover, None
+        # When the program ends, such threads are stopped without having ended; and this module may be empty by then.
+        if mover is not None and not _is_ending():
+            mover.join()
 
 
 def _move(uri: str) -> None:

@@ -188,6 +188,29 @@ def test_closing_waits_for_what_is_being_moved(path: Path, monkeypatch: pytest.M
     assert not closing_it.is_alive()
 
 
+def test_a_program_ends_while_something_is_being_moved(path: Path) -> None:
+    code = f"""
+import threading
+from durably import _wal
+from durably.checkpoint.sqlite import SqliteSaver
+began = threading.Event()
+def move(uri):
+    began.set()
+    threading.Event().wait()
+_wal._move, _wal.MOVE_OVER = move, 0
+class Late:
+    saver = SqliteSaver({str(path)!r})
+    def __del__(self):
+        self.saver.close()
+_wal.late = Late()  # goes when modules do
+_wal.late.saver._database.log.committed()
+began.wait()
+print("ends")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
+
+
 def test_a_file_that_is_gone_is_not_made_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saver = SqliteSaver(path)
     count_on(saver).invoke(1, thread_id="t")
