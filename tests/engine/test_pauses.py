@@ -87,6 +87,7 @@ def saying(x: int) -> dict[str, int]:
     return {"x": x}
 
 
+@pytest.mark.once("counts chunks")
 def test_values_are_said_again_only_where_the_last_attempt_left_off() -> None:
     first = list(saying.stream(1, thread_id="1", stream_mode="values"))
     assert [chunk["x"] for chunk in first] == [1, 2, 4, 4]

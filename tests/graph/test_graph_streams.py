@@ -40,6 +40,7 @@ def fanning() -> StateGraph[Log]:
     return graph.add_edge(START, "fan").add_edge("square", "ask").add_edge("ask", "silent")
 
 
+@pytest.mark.once("counts chunks")
 def test_updates_and_values() -> None:
     graph = fanning().compile(InMemorySaver())
     chunks = list(graph.stream({"steps": []}, thread_id="1", stream_mode=["values", "updates"]))
@@ -126,6 +127,7 @@ def pausing(before: Any = None, after: Any = None) -> Any:
     return graph.compile(InMemorySaver(), interrupt_before=before, interrupt_after=after)
 
 
+@pytest.mark.once("counts chunks")
 def test_pauses_before_and_after_nodes() -> None:
     graph = pausing(before=["b"], after=["b"])
     assert graph.invoke({"steps": []}, thread_id="1") == {"steps": ["a"]}

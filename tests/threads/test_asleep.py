@@ -309,6 +309,7 @@ class TestWhatKeepsItInMemory:
 
 
 class TestWhileItLeaves:
+    @pytest.mark.once("counts attempts")
     def test_what_is_recorded_then_is_not_left_for_long(self, saver: BaseCheckpointer) -> None:
         @entrypoint(checkpointer=saver)
         def flow(_: int) -> None:
