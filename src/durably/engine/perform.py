@@ -223,9 +223,10 @@ def close(call: TaskFuture[Any], failure: BaseException | None) -> Steps[None]:
 def _finish(call: TaskFuture[Any], *, asked: bool = False) -> Steps[None]:
     while children := call.run.scheduler.unfinished(call):
         working = [child for child in children if not child.function.waits_for_time]
-        for child in children:
-            child.await_end()
-            if not (working or asked or call.asked):
+        for child in working or children:
+            if working or asked or call.asked:
+                child.await_end()
+            else:  # not awaited even for the moment that this takes: the attempt would leave with it
                 child.cancel()
         for child in working or children:
             yield Settled(child)
