@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -16,6 +17,8 @@ from .systems import HERE, System, note
 
 ENOUGH = 0.3  # seconds of measured work, after which a process does not repeat it
 LIMIT = 900  # seconds; only a measurement that hangs takes longer
+# Imports find bytecode, as after an installation, whatever the shell of the harness says.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 SLOW = 4  # seconds; where the process of a measurement takes longer, it is measured in the first round only
 
 
@@ -118,7 +121,7 @@ def answer_of(command: list[str]) -> dict[str, Any]:
     began = time.monotonic()
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, cwd=HERE
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, cwd=HERE, env=ENVIRONMENT
         )
     except subprocess.TimeoutExpired:
         return {"error": f"took longer than {LIMIT} s"}
