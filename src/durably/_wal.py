@@ -28,7 +28,7 @@ LONGEST_LOG: Final = 16_000
 
 
 class WriteAheadLog:
-    """The log of one database; its methods are called under the lock of its connection.
+    """The log of one database; a commit is told of under the lock of its connection.
 
     Args:
         path: the database's path or URI; empty where no other connection can be made to it.
@@ -41,7 +41,7 @@ class WriteAheadLog:
         self._mover: Thread | None = None
 
     def grows(self, size: int) -> None:
-        """So many bytes are about to be committed besides small rows."""
+        """So many bytes are about to be committed besides small rows; for the estimate, so that it needs no lock."""
         self._added += size
 
     def committed(self) -> None:

@@ -286,3 +286,22 @@ def test_a_server_ends_with_the_process_that_wanted_it() -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError(f"{folder} is still there")
+
+
+def test_a_connection_goes_back_although_its_rollback_is_interrupted(
+    postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: psycopg.Connection[Any]) -> None:
+        raise KeyboardInterrupt
+
+    with psycopg.connect(postgres.conninfo, autocommit=True) as given:
+        database = Database(given, NOTES, Options(postgres.schema))
+        database.setup()
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), database.connection():
+            patched.setattr("durably._postgres.database.roll_back", interrupted)
+            raise ValueError
+        found: list[Any] = []
+        thread = threading.Thread(target=lambda: found.append(database.rows("select 1")), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert found == [[(1,)]], "the next one waits for it"

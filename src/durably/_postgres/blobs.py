@@ -15,9 +15,8 @@ __all__ = ["Blobs", "teach"]
 
 BYTEA: Final = 17
 BYTEAS: Final = 1001
-HEAD: Final = Struct(
-    "!iiiii"
-)  # dimensions, whether there are nulls, the type of the elements, how many, the first index
+# How many dimensions, whether there are nulls, the type of the elements, how many there are, and the first index.
+HEAD: Final = Struct("!iiiii")
 NULL: Final = b"\xff\xff\xff\xff"
 
 

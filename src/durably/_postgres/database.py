@@ -268,11 +268,14 @@ class Lent:
     ) -> None:
         connection = self._connection
         assert connection is not None
-        if error is not None:
-            roll_back(connection)
-        lost, failed = not is_idle(connection), driver().Error
-        refused: Any = error if isinstance(error, failed) else None
-        self._connections.give(connection, lost=lost or (refused is not None and refused.sqlstate in AWAY))
+        refused: Any = error if isinstance(error, driver().Error) else None
+        lost = True
+        try:
+            if error is not None:
+                roll_back(connection)
+            lost = not is_idle(connection)
+        finally:  # whatever interrupts this: somebody may wait for the connection
+            self._connections.give(connection, lost=lost or (refused is not None and refused.sqlstate in AWAY))
         if refused is not None:
             raise self._database.explained(refused) from refused
 

@@ -189,12 +189,11 @@ class Run:
     def _replay(self, scope: Scope, call: TaskFuture[Any], entry: Entry) -> None:
         if scope.body.env.taps:
             announce.started(call)
-        recorder = self.recorder
-        for record in recorder.memories(entry):
-            self.memory[record.memory] = recorder.value(record)[1]
+        for record in self.recorder.memories(entry):
+            self.memory[record.memory] = self.recorder.value(record)[1]
         if isinstance(entry, Kept) or entry.kind != RAISED:
-            value = recorder.value(entry)
-            if call.function.is_workflow and call.keeps_memory:
+            value = self.recorder.value(entry)
+            if call.keeps_memory:
                 value = self._unfolded(call, value)
             if call.pending:  # nobody has been given it yet
                 call.preset(value)

@@ -50,8 +50,8 @@ class Scheduler:
         "_last_first",
         "_last_trial",
         "_last_waiting",
-        "_left_alone",
         "_limits",
+        "_needs_threads",
         "_sweeping",
         "_sync",
         "_trial",
@@ -73,9 +73,7 @@ class Scheduler:
         self._last_waiting = 0
         self._last_trial = 0.0
         self._trial = 1  # how many threads the next one takes
-        self._left_alone = (
-            False  # whether calls of sync functions are made on a loop, where nobody but a thread can run them
-        )
+        self._needs_threads = False  # sync calls are made on a loop, where nobody but a thread can run them
         self._calm = CALM  # for how many looks
         self._helped = 0  # how many calls threads of the pool have begun since the last one
 
@@ -205,7 +203,7 @@ class Scheduler:
 
     def _is_lively(self) -> bool:
         """Whether those who make the calls, and ask for them, are at it fast."""
-        return self._calm < CALM and not self._left_alone
+        return self._calm < CALM and not self._needs_threads
 
     def _sweep(self) -> None:
         """On a loop: begin what nobody has awaited two turns after it was called."""
@@ -213,7 +211,7 @@ class Scheduler:
             self._sweeping = False
             any_async = self._async.first() is not None
             waiting = len(self._sync) if self._sync.first() is not None else 0
-            self._left_alone = self._left_alone or waiting > 0
+            self._needs_threads = self._needs_threads or waiting > 0
             watch = waiting > 0 and not self._watched
             if watch:
                 self._watched = True

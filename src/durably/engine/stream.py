@@ -263,15 +263,14 @@ def writer_of(call: TaskFuture[Any], mode: str = "custom") -> StreamWriter:
     """Hands what a body says in one mode to whoever streams the run; see `durably.types.StreamWriter`.
 
     It is a function with an attribute: one is called in a third of the time of an object that can be. Where the chunks go
-    stays the same while the body runs, so a body that asks again gets the same one.
+    stays the same while the body runs, so where that is all there is to it, a body that asks again gets the same one.
     """
     known = call.writers.get(mode)
     if known is not None:
         return known
     taps = call.env.taps
-    if (
-        mode == "values" or call.run.options.durable_stream or _is_timed(call)
-    ):  # there is more to do than to hand it over
+    does_more = mode == "values" or call.run.options.durable_stream or _is_timed(call)  # than hand it over
+    if does_more:
         return _drained(partial(call.write, mode=mode), taps)
     if not taps:
         return SILENCE
@@ -283,10 +282,7 @@ def writer_of(call: TaskFuture[Any], mode: str = "custom") -> StreamWriter:
 
 def _is_timed(call: TaskFuture[Any]) -> bool:
     """Whether the body, or one around it, is to be stopped after some time, so that each chunk is a sign of life."""
-    body: TaskFuture[Any] | None = call
-    while body is not None and body.function.policies.timeout is None:
-        body = body.parent
-    return body is not None
+    return any(body.function.policies.timeout is not None for body in call.lineage())
 
 
 def _drained(write: Any, taps: tuple[tuple[Channel, int], ...]) -> StreamWriter:
